@@ -1,0 +1,1 @@
+"""Demography that would be true on any island."""

@@ -1,0 +1,1 @@
+"""Finished datasets become things people open."""

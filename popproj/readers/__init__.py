@@ -1,0 +1,1 @@
+"""What some office called a column: files in, labelled counts out."""
