@@ -203,6 +203,9 @@ _VARIABLES = (
         "share of an origin's movers who go to the district",
         "転居先割合",
     ),
+    Variable(
+        "move_group_of", ("sex", "age"), "1", "none", "group an age moves with", "移動年齢群の番号"
+    ),
     Variable("net_count", FLOW, "people/year", "period-cohort", "net migrants a year", "純移動数"),
     Variable(
         "net_rate",
