@@ -61,6 +61,8 @@ _DIMENSIONS = (
     Dimension("ward", "text", "code of a ward", "区"),
     Dimension("sex_margin", "text", "sex in tables given beside the main one", "性別(周辺表)"),
     Dimension("age_margin", "int", "age in tables given beside the main one", "年齢(周辺表)"),
+    Dimension("ward_year", "int", "year of a table by ward", "年(区別表)"),
+    Dimension("ward_margin", "text", "ward in tables given beside the main one", "区(周辺表)"),
     Dimension("move", "int", "one row of the long table of moves", "転居の行"),
 )
 DIMENSIONS: Mapping[str, Dimension] = {d.name: d for d in _DIMENSIONS}
@@ -82,12 +84,29 @@ _VARIABLES = (
     ),
     Variable(
         "ward_population",
-        ("time", "sex_margin", "age_margin", "ward"),
+        ("time", "sex_margin", "age_margin", "ward_margin"),
         "people",
         "stock",
         "residents of a ward by sex and age, to split the areas by",
         "区別男女別年齢別人口",
     ),
+    Variable(
+        "ward_births",
+        ("ward_year", "ward_margin"),
+        "people",
+        "none",
+        "births of a ward",
+        "区別出生数",
+    ),
+    Variable(
+        "ward_deaths",
+        ("ward_year", "ward_margin"),
+        "people",
+        "none",
+        "deaths of a ward",
+        "区別死亡数",
+    ),
+    Variable("move_count", ("move",), "people", "period-cohort", "moves of a pair", "転居数"),
     # flows, labelled by the age reached at the end of the year
     Variable("births", ("year", "sex", "district"), "people", "period-cohort", "births", "出生数"),
     Variable("deaths", FLOW, "people", "period-cohort", "deaths", "死亡数"),
