@@ -210,10 +210,22 @@ def _bear(opening, closing, fertility, net, births_by_mother, births):  # type: 
 
 
 @_compiled
-def _newborn(births, shares, arrivals, net, moves, flows, closing):  # type: ignore[no-untyped-def]
-    """Those born this year, up to its end."""
-    for s in range(births.shape[0]):
+def _settle(opening, shares, arrivals, net, fertility, births, by_mother, moves, flows, closing):  # type: ignore[no-untyped-def]
+    """Movers arrive, women bear, and those born this year live up to its end."""
+    n_sex, n_age, n_place = opening.shape
+    if moves is not None:
+        for s in range(n_sex):
+            _arrive(s, n_place, n_age * n_place, shares, moves, flows, closing)
+    _bear(opening, closing, fertility, net, by_mother, births)
+    for s in range(n_sex):
         _leave(births[s], s, 0, shares, arrivals, net, moves, flows, closing)
+
+
+@_compiled
+def _stay(opening, shares, arrivals, net, fertility, births, by_mother, flows, closing):  # type: ignore[no-untyped-def]
+    """A whole year in which nobody moves between places."""
+    _grown(opening, shares, arrivals, net, None, flows, closing)
+    _settle(opening, shares, arrivals, net, fertility, births, by_mother, None, flows, closing)
 
 
 def step(
@@ -257,16 +269,15 @@ def step(
         Filled with people at the end of the year, ``(sex, age, place)`` [people]. May not be
         ``opening``.
     """
-    n_sex, n_age, n_place = opening.shape
+    if moves is None or destinations is None:
+        _stay(opening, shares, arrivals, net, fertility, births, births_by_mother, flows, closing)
+        return
     _grown(opening, shares, arrivals, net, moves, flows, closing)
-    if moves is not None and destinations is not None:
-        for s, a, b, g in destinations.runs:
-            np.matmul(moves.out[s, a:b], destinations.share[g], out=moves.arrived[s, a:b])
-        for s in range(n_sex):
-            _arrive(s, n_place, n_age * n_place, shares, moves, flows, closing)
-    _bear(opening, closing, fertility, net, births_by_mother, births)
-    _newborn(births, shares, arrivals, net, moves, flows, closing)
-    if moves is not None and destinations is not None:
-        for s, g in enumerate(destinations.newborns):
-            np.matmul(moves.out[s, :1], destinations.share[g], out=moves.arrived[s, :1])
-            _arrive(s, 0, n_place, shares, moves, flows, closing)
+    for s, a, b, g in destinations.runs:
+        np.matmul(moves.out[s, a:b], destinations.share[g], out=moves.arrived[s, a:b])
+    _settle(
+        opening, shares, arrivals, net, fertility, births, births_by_mother, moves, flows, closing
+    )
+    for s, g in enumerate(destinations.newborns):
+        np.matmul(moves.out[s, :1], destinations.share[g], out=moves.arrived[s, :1])
+        _arrive(s, 0, opening.shape[2], shares, moves, flows, closing)
