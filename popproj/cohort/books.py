@@ -297,7 +297,8 @@ def _survival(standard: xr.Dataset, population: xr.DataArray) -> Array:
 
 def _schedule(asfr: xr.DataArray, population: xr.DataArray) -> Array:
     """Fertility schedule of each year, ``(year, age)``, zero at ages the table does not have."""
-    rates = _at(asfr.reindex(age=population["age"], fill_value=0.0), _middles(population))
+    at_all_ages = asfr.dropna("age", how="all").reindex(age=population["age"], fill_value=0.0)
+    rates = _at(at_all_ages, _middles(population))
     return np.asarray(rates.transpose("year", "age").to_numpy())
 
 
@@ -312,6 +313,7 @@ def _at(table: xr.DataArray, middle: Array) -> xr.DataArray:
     """A table by calendar year (its rates hold at mid-year) at decimal dates; flat beyond."""
     if "year" not in table.dims:
         return table.expand_dims(year=middle)
+    table = table.dropna("year", how="all")
     given = table["year"].to_numpy() + 0.5
     inside = np.clip(middle, given[0], given[-1])
     if len(given) == 1:

@@ -335,7 +335,7 @@ def _weights(books: xr.Dataset, parameters: Parameters) -> Array:
                 "Widen rates.years, or take years out of rates.exclude_years.",
             )
         )
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _window(books: xr.Dataset, weights: Array) -> _Window:
@@ -368,7 +368,7 @@ def _reference(books: xr.Dataset, weights: Array) -> pd.Timestamp:
     """Mean date of the events of the window."""
     time = pd.DatetimeIndex(books["time"].to_numpy())
     middle = (time[:-1].asi8 + time[1:].asi8) / 2
-    return pd.Timestamp(int(middle @ weights), unit=time.unit).normalize()  # type: ignore[no-any-return]
+    return pd.Timestamp(int(middle @ weights), unit=time.unit).normalize()
 
 
 def _usable(trips: Array) -> Array:
