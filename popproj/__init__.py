@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "City": "config",
     "Parameters": "config",
+    "BASELINE": "config",
     "Scenario": "config",
     "load_city": "config",
     "InputError": "schema",
