@@ -75,6 +75,14 @@ _VARIABLES = (
     Variable("population", ("time", *CELL), "people", "stock", "registered residents", "人口"),
     Variable("jump_off", CELL, "people", "stock", "residents at the jump-off", "基準人口"),
     Variable(
+        "split_mark",
+        ("time", "sex", "age", "area"),
+        "1",
+        "stock",
+        "how a count came about: 0 counted, 1 sex split, 2 age split, 3 both",
+        "按分の有無(0 実数、1 性別、2 年齢、3 両方)",
+    ),
+    Variable(
         "population_by_sex",
         ("time", "sex_margin", "area"),
         "people",
