@@ -192,6 +192,10 @@ def replay(books: xr.Dataset, rates: xr.Dataset) -> xr.Dataset:
     replayed = project(books["population"].isel(time=i), rates)
     signs = {"deaths": -1, "out_migrants": -1, "moves_out": -1, "moves_in": 1}
     closing = replayed["population"].isel(time=1)
+    given = rates["adjustment"].expand_dims(year=[year]).transpose(*schema.FLOW)
+    cut = (replayed["adjustment"] - given).isel(year=0, drop=True)
+    replayed["adjustment"] = given
+    closing = closing - cut  # what seemed too few without the unexposed is not
     with xr.set_options(arithmetic_join="exact"):  # type: ignore[no-untyped-call]
         for flow, sign in signs.items():
             name = f"unexposed_{flow}"
@@ -203,6 +207,8 @@ def replay(books: xr.Dataset, rates: xr.Dataset) -> xr.Dataset:
             replayed["births_by_mother"] = replayed["births_by_mother"] + extra
         if "unexposed_births" in rates:
             replayed["births"] = replayed["births"] + rates["unexposed_births"]
+            born = rates["unexposed_births"].expand_dims(age=[0]).reindex_like(closing)
+            closing = closing + born.fillna(0.0)
     replayed["population"] = xr.concat(
         [replayed["population"].isel(time=0), closing.transpose(*CELL)],
         dim="time",

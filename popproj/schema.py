@@ -107,12 +107,28 @@ _VARIABLES = (
         "区別出生数",
     ),
     Variable(
+        "ward_births_estimated",
+        ("ward_year", "ward_margin"),
+        "people",
+        "none",
+        "births of a ward that stocks and life table alone would say",
+        "区別出生数(推定)",
+    ),
+    Variable(
         "ward_deaths",
         ("ward_year", "ward_margin"),
         "people",
         "none",
         "deaths of a ward",
         "区別死亡数",
+    ),
+    Variable(
+        "ward_deaths_estimated",
+        ("ward_year", "ward_margin"),
+        "people",
+        "none",
+        "deaths of a ward that stocks and life table alone would say",
+        "区別死亡数(推定)",
     ),
     Variable("move_count", ("move",), "people", "period-cohort", "moves of a pair", "転居数"),
     # flows, labelled by the age reached at the end of the year

@@ -8,7 +8,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from popproj import sample
 from popproj.config import City, load_city
+from popproj.readers.areas import assign, read_areas
 from popproj.readers.flows import (
     INFANT_DEATH_AGE,
     Events,
@@ -187,6 +189,16 @@ def test_events_of_another_year_than_the_stocks_are_a_fault() -> None:
         add_flows(stocks, events_of(("in", 2016, 0, -1, 0, 1, False, 1.0)))
 
 
+def test_a_kind_missing_in_a_year_is_told() -> None:
+    days = ["2015-03-31", "2016-03-31", "2017-03-31"]
+    stocks = stocks_of(np.full((3, 2, 4, 1), 9.0), days)
+    rows = [("in", y, 0, -1, 0, 1, False, 1.0) for y in (2015, 2016)]
+    flows = add_flows(stocks, events_of(*rows, ("out", 2016, 0, -1, 0, 1, False, 1.0)))
+    assert [n.what[:39] for n in flows.attrs["notes"]] == [
+        "no event of the kind out in 2015: a fil"
+    ]
+
+
 def test_more_deaths_than_people_are_a_fault() -> None:
     stocks = stocks_of(np.full((2, 2, 4, 2), 3.0), ["2016-03-31", "2017-03-31"])
     death = events_of(("death", 2016, 0, -1, 1, 2, True, 8.0))
@@ -351,6 +363,54 @@ def test_codes_of_a_vendor_and_totals_and_withheld_counts(tmp_path: Path) -> Non
     assert "events at an unknown age are left out: the adjustment makes up for them [3]" in notes
 
 
+def test_a_table_of_which_nothing_remains_is_a_fault(tmp_path: Path) -> None:
+    city = counted(tmp_path, "2016,in,A01,,female,6,X\n")
+    with pytest.raises(InputError, match=r"at least one event must remain.*without a count"):
+        read_register(city)
+
+
+def test_ages_above_the_open_one_are_added_to_it(tmp_path: Path) -> None:
+    rows = "".join(f"2016,out,A01,,female,{age},1\n" for age in (99, 100, 101, "105歳以上"))
+    register = read_register(counted(tmp_path, rows))
+    assert register["out_migrants"].sel(age=100).sum().item() > 3
+    assert register["out_migrants"].sum().item() == 4
+
+
+def test_both_sexes_together_take_the_sum(tmp_path: Path) -> None:
+    people = "".join(
+        f"{day},A01,計,{age},20\n"
+        for day in ("2016-03-31", "2017-03-31")
+        for age in [*range(100), "100+"]
+    )
+    city = city_of(
+        tmp_path,
+        '[population]\nfile = "people.csv"\n[[events]]\nfile = "events.csv"\nage_at = "event"\n'
+        'year_starts = "04-01"\n[[events]]\nfile = "births.csv"\nkind = "birth"\nyear = 2016\n'
+        'age_at = "event"\nyear_starts = "04-01"\n',
+        people="date,area,sex,age,count\n" + people,
+        events="year,kind,area,sex,age,count\n2016,in,A01,女,20,5\n2016,in,A01,男,20,6\n",
+        births="町コード,件数\nA01,17\n",
+    )
+    register = read_register(city)
+    assert register["in_migrants"].sizes["sex"] == 1
+    assert register["in_migrants"].sum().item() == 11
+    assert register["births"].sum().item() == 17
+    assert "births without the mother's age" in notes_of(register)
+
+
+def test_events_need_single_years(tmp_path: Path) -> None:
+    people = "date,area,sex,age,count\n" + "".join(
+        f"{year}-03-31,A01,{sex},{group},20\n"
+        for year in (2016, 2017)
+        for sex in "女男"
+        for group in [*(f"{a}-{a + 4}" for a in range(0, 100, 5)), "100+"]
+    )
+    toml = '[population]\nfile = "people.csv"\n' + EVENTS
+    events = "year,kind,area,other_area,sex,age,count\n2016,in,A01,,女,5,1\n"
+    with pytest.raises(InputError, match=r"events need the population by single years"):
+        read_register(city_of(tmp_path, toml, people=people, events=events))
+
+
 def test_areas_where_nobody_lives_at_a_count(tmp_path: Path) -> None:
     toml = EVENTS + '[areas]\nfile = "areas.csv"\n'
     city = counted(
@@ -511,3 +571,68 @@ def test_faults_of_wards(tmp_path: Path, row: str, message: str) -> None:
     )
     with pytest.raises(InputError, match=message):
         read_register(city)
+
+
+# ---- the sample city, whose people are known one by one ----------------------------------------
+
+
+def test_the_sample_city_closes_and_its_ages_are_recovered(tmp_path: Path) -> None:
+    """Ages at the year's end close to the person; ages at the event, split, come near them."""
+    invented = sample.simulate(districts=8)
+    found = {}
+    for age_at in ("year_end", "event"):
+        sample.write(invented, tmp_path / age_at, age_at=age_at)
+        city = load_city(tmp_path / age_at)
+        found[age_at] = read_register(city)
+        districts = assign(found[age_at], read_areas(city))
+        table = books(districts)
+        assert abs(table["adjustment"]).max() < 1e-8
+        assert abs(table["blank"]).max() < 1e-8
+        assert districts["district"].to_numpy().tolist() == sorted(
+            invented.places.districts["district"]
+        )
+    true, split = found["year_end"], found["event"]
+    assert (true["adjustment"] == 0).all()
+    people = invented.population.transpose("time", "sex", "age", "area").to_numpy()
+    np.testing.assert_array_equal(true["population"], people)
+    xr.testing.assert_equal(true["births_by_mother"], split["births_by_mother"])
+    for name in ("deaths", "in_migrants", "out_migrants"):
+        ages = [f[name].sum(["year", "sex", "area"]).to_numpy()[1:100] for f in (true, split)]
+        # Each event falls into one of two cells by chance: about a quarter of it is variance.
+        noise = np.sqrt((ages[0] + np.roll(ages[0], 1)).clip(4) / 4)
+        assert np.sqrt((((ages[1] - ages[0]) / noise) ** 2).mean()) < 1.5
+        assert ages[1].sum() == pytest.approx(ages[0].sum(), rel=0.003)
+
+
+def test_records_of_the_sample_city_are_its_counts(tmp_path: Path) -> None:
+    invented = sample.simulate(districts=6)
+    sample.write(invented, tmp_path / "counts", age_at="year_end")
+    sample.write(invented, tmp_path / "records", records=True)
+    counts, records = (read_register(load_city(tmp_path / name)) for name in ("counts", "records"))
+    for name in ("population", "births", "births_by_mother", "deaths", "in_migrants", "adjustment"):
+        np.testing.assert_array_equal(counts[name], records[name])
+    for moves, others in zip(moves_by_cell(counts), moves_by_cell(records), strict=True):
+        np.testing.assert_array_equal(moves, others)
+
+
+# ---- Kobe ---------------------------------------------------------------------------------------
+
+
+def test_kobes_ward_events(shared_data: Path, tmp_path: Path) -> None:
+    table = (shared_data / "kobe/kobe_ward_vital_events_2004-2014.csv").read_bytes()
+    (tmp_path / "events.csv").write_bytes(table)
+    wards = ["東灘", "灘", "中央", "兵庫", "北", "長田", "須磨", "垂水", "西"]
+    towns = "".join(f"A{i},281{i:02d},{w}区,K\n" for i, w in enumerate(wards))
+    register = read_register(
+        city_of(
+            tmp_path,
+            '[population]\nfile = "people.csv"\n[areas]\nfile = "areas.csv"\n[ward_events]\n'
+            'file = "events.csv"\nyear_starts = "01-01"\ncolumns = { ward = "area" }\n',
+            people=PEOPLE,
+            areas="area,ward,ward_name,district\n" + towns,
+        )
+    )
+    assert register["ward_births"].sizes == {"ward_year": 11, "ward_margin": 9}
+    assert register["ward_births"].sel(ward_year=2014).sum().item() == 12_218
+    assert register["ward_deaths"].sel(ward_year=2014).sum().item() == 15_081
+    assert "memo rows are part of other wards and are left out [11]" in notes_of(register)

@@ -15,7 +15,8 @@ reads, below the folder DATA,
   JP);
 - ``kobe/kobe_PROXY_town_to_school_nearest.csv``: the nearest school of each town,
 
-and writes ``life_table.csv``, ``fertility.csv`` and ``areas.csv`` into OUT.
+and writes ``life_table.csv``, ``fertility.csv`` and ``areas.csv`` into OUT, beside copies of the
+register's workbooks of 31 March, the wards' births and deaths, and the districts' outlines.
 
 How the life tables come about, as the UN gives both sexes together, ages to 99, from 2020:
 
@@ -30,6 +31,7 @@ How the life tables come about, as the UN gives both sexes together, ages to 99,
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +54,12 @@ OFFICIAL_E0 = {2013: {"female": 86.6, "male": 80.2}, 2017: {"female": 87.3, "mal
 ESTIMATED = "UN WPP 2024 both sexes x sex ratio of 2018, Kannisto from age 100"
 BACKWARD = ESTIMATED + "; extrapolated back from 2020 along the trend 2020-2050"
 FERTILITY = "UN WPP 2024, Japan 2020: the shape counts, the level is estimated from the register"
+
+AS_THEY_ARE = (
+    "kobe/raw/zensi??03.xls",
+    "kobe/kobe_ward_vital_events_2004-2014.csv",
+    "kobe/kobe_PROXY_school_districts_voronoi.geojson",
+)
 
 
 def both_sexes(data: Path) -> xr.DataArray:
@@ -162,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, table in files.items():
         table.to_csv(given.out / name, index=False, encoding="utf-8", lineterminator="\n")
         print(f"wrote {given.out / name} ({len(table):,} rows)")
+    for path in sorted(p for pattern in AS_THEY_ARE for p in given.data.glob(pattern)):
+        shutil.copyfile(path, given.out / path.name)
+        print(f"copied {path.name}")
 
 
 if __name__ == "__main__":

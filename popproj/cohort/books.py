@@ -60,7 +60,9 @@ def complete_books(
     xarray.Dataset
         ``population`` at yearly instants up to the base, and every flow of the years between:
         births, births_by_mother, deaths, in_migrants, out_migrants, moves_in, moves_out,
-        net_migrants (where in and out are unknown), adjustment; the long table of moves. Attribute
+        net_migrants (where in and out are unknown), adjustment; the long table of moves; beside
+        the births and deaths counted for wards what the stocks and the life table alone say of
+        them (``ward_births_estimated``, ``ward_deaths_estimated``). Attribute
         ``tiers`` says, component by component, A (counted) or B (estimated), and at which level.
 
     Raises
@@ -106,6 +108,7 @@ def complete_books(
         )
 
     survival = None
+    wards: dict[str, xr.DataArray] = {}
     deaths = take("deaths")
     if standard is not None and "mx" in standard:
         survival = _survival(standard, population)
@@ -115,8 +118,8 @@ def complete_books(
         born = people[1:, :, 0] / survival[:, :, 0]
         tiers["fertility"] = "B: births from the children aged 0"
         if "ward_births" in register:
-            scale = _ward_scale(register, "ward_births", born.sum(axis=1), population)
-            born = born * scale
+            wards["births"] = _ward_estimates(register, "ward_births", born.sum(axis=1), population)
+            born = born * _ward_scale(register, "ward_births", wards["births"])
             tiers["fertility"] = "B: births from the children aged 0, to the births of the wards"
     else:
         tiers["fertility"] = "A: counted births"
@@ -125,15 +128,17 @@ def complete_books(
         assert survival is not None
         deaths = residents * (1 - survival)
         tiers["mortality"] = "B: outside life table"
-        if "ward_deaths" in register and parameters.mortality != "district":
-            scale = _ward_scale(
-                register, "ward_deaths", deaths.sum(axis=(1, 2)), population,
-                whole_city=parameters.mortality == "city",
-            )  # fmt: skip
-            deaths = deaths * scale
-            tiers["mortality"] = (
-                f"B: outside life table, to the deaths of the {parameters.mortality}"
+        if "ward_deaths" in register:
+            wards["deaths"] = _ward_estimates(
+                register, "ward_deaths", deaths.sum(axis=(1, 2)), population
             )
+            level = parameters.mortality
+            if level != "district":
+                city = level == "city"
+                deaths = deaths * _ward_scale(
+                    register, "ward_deaths", wards["deaths"], whole_city=city
+                )
+                tiers["mortality"] = f"B: outside life table, to the deaths of the {level}"
     else:
         tiers["mortality"] = "A: counted deaths"
 
@@ -185,6 +190,9 @@ def complete_books(
         books[name] = schema.VARIABLES[name].dims, values
     if moves is not None:
         books = books.merge(moves.table())
+    for name, estimates in wards.items():
+        books[f"ward_{name}"] = register[f"ward_{name}"]
+        books[f"ward_{name}_estimated"] = estimates
     return schema.with_notes(schema.describe(books), (*schema.notes(register), *notes))
 
 
@@ -281,7 +289,7 @@ def _survival(standard: xr.Dataset, population: xr.DataArray) -> Array:
     """Survival ratios of each year, ``(year, sex, age, 1)``, from an outside life table."""
     mx = standard["mx"].sel(sex=list(schema.SEXES))
     middle = _middles(population)
-    rates = _at(mx, middle).transpose("year", "sex", "age")
+    rates = _at(_given(mx), middle).transpose("year", "sex", "age")
     ages = population["age"].to_numpy()
     if rates.sizes["age"] != len(ages):
         raise InputError(
@@ -297,9 +305,14 @@ def _survival(standard: xr.Dataset, population: xr.DataArray) -> Array:
 
 def _schedule(asfr: xr.DataArray, population: xr.DataArray) -> Array:
     """Fertility schedule of each year, ``(year, age)``, zero at ages the table does not have."""
-    at_all_ages = asfr.dropna("age", how="all").reindex(age=population["age"], fill_value=0.0)
-    rates = _at(at_all_ages, _middles(population))
+    given = _given(asfr).dropna("age", how="all")
+    rates = _at(given.reindex(age=population["age"], fill_value=0.0), _middles(population))
     return np.asarray(rates.transpose("year", "age").to_numpy())
+
+
+def _given(table: xr.DataArray) -> xr.DataArray:
+    """The table without the years that only another table has."""
+    return table.dropna("year", how="all") if "year" in table.dims else table
 
 
 def _middles(population: xr.DataArray) -> Array:
@@ -313,7 +326,6 @@ def _at(table: xr.DataArray, middle: Array) -> xr.DataArray:
     """A table by calendar year (its rates hold at mid-year) at decimal dates; flat beyond."""
     if "year" not in table.dims:
         return table.expand_dims(year=middle)
-    table = table.dropna("year", how="all")
     given = table["year"].to_numpy() + 0.5
     inside = np.clip(middle, given[0], given[-1])
     if len(given) == 1:
@@ -324,43 +336,54 @@ def _at(table: xr.DataArray, middle: Array) -> xr.DataArray:
     return low * (1 - part) + high * part
 
 
-def _ward_scale(
-    register: xr.Dataset,
-    name: str,
-    expected: Array,
-    population: xr.DataArray,
-    *,
-    whole_city: bool = False,
-) -> Array:
-    """Ratio of a ward's counted events to the expected ones, for each district.
+def _ward_estimates(
+    register: xr.Dataset, name: str, expected: Array, population: xr.DataArray
+) -> xr.DataArray:
+    """Expected events of each ward's own years, beside which the counted ones can be laid.
 
-    The wards' years may start on another day than the register's: expected events of a ward year
-    are those of the register's years that overlap it, by their share, and a ward year that is
-    covered by less than half is left out.
+    The wards' years may start on another day than the register's: a ward year expects what the
+    register's years that overlap it expect, by their share; one that is covered by less than half
+    stays unknown. Districts without a ward are spread over the wards like all others.
+
+    Parameters
+    ----------
+    expected
+        Events ``(year, district)`` [people].
     """
     counts = register[name].transpose("ward_year", "ward_margin")
     month, day = map(int, str(counts.attrs["year_starts"]).split("-"))
     starts = pd.DatetimeIndex(population["time"].to_numpy())
-    wards = register["ward"].to_numpy().astype(str)
-    observed = np.zeros(counts.sizes["ward_margin"])
-    predicted = np.zeros(counts.sizes["ward_margin"])
-    member = (counts["ward_margin"].to_numpy().astype(str)[:, None] == wards[None, :]).astype(float)
-    by_ward = expected @ member.T
+    member = _ward_members(register, counts)
+    placed = expected @ member.any(axis=0)
+    by_ward = (expected @ member.T) * (expected.sum(axis=1) / placed)[:, None]
+    estimates = xr.full_like(counts, np.nan, dtype=float)
     for k, year in enumerate(counts["ward_year"].to_numpy()):
         begin = pd.Timestamp(int(year), month, day)
         end = begin + pd.DateOffset(years=1)
         overlap = np.array(
             [max(0.0, (min(end, b) - max(begin, a)) / (end - begin)) for a, b in pairwise(starts)]
         )
-        if overlap.sum() < 0.5:
-            continue
-        counted = counts.isel(ward_year=k).to_numpy().astype(float)
-        known = np.isfinite(counted)
-        observed += np.where(known, counted, 0)
-        predicted += np.where(known, overlap @ by_ward / overlap.sum(), 0)
+        if overlap.sum() >= 0.5:
+            estimates[k] = overlap @ by_ward / overlap.sum()
+    return estimates
+
+
+def _ward_scale(
+    register: xr.Dataset, name: str, estimates: xr.DataArray, *, whole_city: bool = False
+) -> Array:
+    """Ratio of a ward's counted events to the estimated ones, for each district."""
+    counts = register[name].transpose("ward_year", "ward_margin")
+    known = counts.notnull() & estimates.notnull()
+    counted, estimated = (a.where(known).sum("ward_year").to_numpy() for a in (counts, estimates))
+    city = counted.sum() / estimated.sum() if estimated.sum() > 0 else 1.0
     if whole_city:
-        observed[:], predicted[:] = observed.sum(), predicted.sum()
-    ratio = np.divide(observed, predicted, out=np.ones_like(observed), where=predicted > 0)
-    city = observed.sum() / predicted.sum() if predicted.sum() > 0 else 1.0
-    placed = member.any(axis=0)
-    return np.asarray(np.where(placed, ratio @ member, city))
+        return np.full(register.sizes["district"], city)
+    member = _ward_members(register, counts)
+    ratio = np.divide(counted, estimated, out=np.full_like(estimated, city), where=estimated > 0)
+    return np.asarray(np.where(member.any(axis=0), ratio @ member, city))
+
+
+def _ward_members(register: xr.Dataset, counts: xr.DataArray) -> Array:
+    """Which districts each ward of a table has, ``(ward, district)``."""
+    wards = register["ward"].to_numpy().astype(str)
+    return (counts["ward_margin"].to_numpy().astype(str)[:, None] == wards[None, :]).astype(float)

@@ -81,7 +81,8 @@ def raw_rates(books: xr.Dataset, year: int) -> xr.Dataset:
             residents + ins + events.movers - deaths - outs - events.moves
             + get("net_migrants") + get("adjustment")
         )  # fmt: skip
-        women = conventions.women_years(people[0, 0], closing[0])
+        # where corrections alone empty a cell, its regular people are cut at zero
+        women = conventions.women_years(people[0, 0], np.maximum(closing[0], 0))
         fertility = conventions.ratio(mothers, women)
         bad = {
             "deaths": np.isnan(rates.death),
