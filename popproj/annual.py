@@ -19,7 +19,7 @@ from popproj.cohort.rates import derive_rates
 from popproj.cohort.split import split
 from popproj.config import BASELINE, City, Scenario, Table
 from popproj.geo.districts import Districts, match, read_districts
-from popproj.projection import project
+from popproj.projection import project, with_past
 from popproj.readers.areas import assign, read_areas
 from popproj.readers.register import read_register
 from popproj.readers.standard import read_standard
@@ -111,7 +111,7 @@ def books_by_year(books: xr.Dataset) -> pd.DataFrame:
     columns: dict[str, Any] = {"opening": total[:-1]}
     for name in (
         "births", "deaths", "in_migrants", "out_migrants", "moves_out", "net_migrants",
-        "adjustment",
+        "adjustment", "corrections",
     ):  # fmt: skip
         if name in books and (name == "adjustment" or books[name].any()):
             flow = books[name]
@@ -119,6 +119,7 @@ def books_by_year(books: xr.Dataset) -> pd.DataFrame:
     worst = abs(books["adjustment"]).sum(["sex", "age"])
     columns |= {
         "closing": total[1:],
+        "gross adjustment": worst.sum("district").to_numpy(),
         "worst adjustment": worst.max("district").to_numpy(),
         "in district": books["district"].to_numpy()[worst.argmax("district").to_numpy()],
     }
@@ -174,7 +175,8 @@ def run(
     future = future_rates(past, assumed, jump_off, horizon or city.projection.horizon)
     progress("projecting")
     projection = project(jump_off, future.assign_attrs(convention=city.projection.convention))
-    projection = projection.assign_attrs(scenario_name=name)
+    projection = with_past(projection, given.books).assign_attrs(scenario_name=name)
+    projection["split_mark"] = given.register["split_mark"].sel(time=jump_off["time"], drop=True)
     return Run(given, _signed(past, given), _signed(projection, given))
 
 

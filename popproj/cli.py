@@ -279,16 +279,19 @@ def _run_and_publish(
 
 def _report(done: Run, files: list[Any]) -> None:
     from popproj.indicators import age_groups
+    from popproj.publish.tables import base_position
 
     people = age_groups(done.projection["population"], ["total", "0-5", "6-11", "65+", "75+"])
-    people = people.sum(["sex", "district"]).isel(time=[0, -1])
+    base = base_position(done.projection)
+    people = people.sum(["sex", "district"]).isel(time=[base, -1])
     first, last = (_day(people.isel(time=i)) for i in (0, 1))
     click.echo(_levels(done.rates))
     click.echo(f"\n{'':12}{first:>14}{last:>14}{'change':>10}")
     for group in people["age_group"].to_numpy():
         a, b = people.sel(age_group=group).to_numpy()
         click.echo(f"{group:12}{_people(a):>14}{_people(b):>14}{(b / a - 1):>+10.1%}")
-    cut = float(done.projection["adjustment"].sum())
+    future = done.projection["year"] >= done.projection.attrs["base_year"]
+    cut = float(done.projection["adjustment"].where(future).sum())
     if cut > 0.5:
         click.echo(
             f"{_people(cut)} people were added where net migration would have emptied cells."

@@ -172,6 +172,51 @@ def project(
     return schema.describe(result)
 
 
+def with_past(projection: xr.Dataset, books: xr.Dataset) -> xr.Dataset:
+    """Put the balanced books of the past in front of a projection.
+
+    Parameters
+    ----------
+    projection
+        From `project`, all years kept.
+    books
+        From `complete_books`; their last stock is the projection's first.
+
+    Returns
+    -------
+    xarray.Dataset
+        The same variables over past and future years. Attributes ``base_date`` (count date of the
+        jump-off) and ``base_year`` (first projected year) say where one becomes the other.
+    """
+    first = projection["population"].isel(time=0)
+    stocks = [books["population"].isel(time=slice(None, -1)), projection["population"]]
+    joined = xr.Dataset(coords=projection.coords).drop_dims(["time", "year"])
+    joined["population"] = xr.concat(
+        stocks, "time", coords="minimal", compat="override", join="exact"
+    )
+    for name in dict.fromkeys((*projection.data_vars, *books.data_vars)):
+        dims = schema.VARIABLES[str(name)].dims if name in schema.VARIABLES else ()
+        parts = [ds.get(name) for ds in (books, projection)]
+        told = name == "adjustment" or any(p is not None and p.any() for p in parts)
+        if "year" not in dims or not told:
+            continue
+        known = next(p for p in parts if p is not None)
+        filled = [
+            xr.zeros_like(known.isel(year=0, drop=True)).expand_dims(year=ds["year"])
+            if p is None
+            else p
+            for p, ds in zip(parts, (books, projection), strict=True)
+        ]
+        flows = [p.transpose(*schema.canonical(dims)) for p in filled]
+        joined[name] = xr.concat(flows, "year", coords="minimal", compat="override", join="exact")
+    joined.attrs = {
+        **projection.attrs,
+        "base_date": str(np.datetime_as_string(first["count_date"].to_numpy(), unit="D")),
+        "base_year": int(projection["year"][0]),
+    }
+    return schema.describe(joined)
+
+
 def replay(books: xr.Dataset, rates: xr.Dataset) -> xr.Dataset:
     """Put the raw rates of a past year on its opening population.
 

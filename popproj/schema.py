@@ -163,6 +163,14 @@ _VARIABLES = (
         "調整数",
     ),
     Variable(
+        "corrections",
+        FLOW,
+        "people",
+        "period-cohort",
+        "the part of the adjustment that the register itself tells",
+        "職権記載・消除など",
+    ),
+    Variable(
         "births_by_mother",
         ("year", "age", "district"),
         "people",

@@ -1,4 +1,4 @@
-# ruff: noqa: T201  (a script for people: it prints)
+
 """Do the books of a result file balance? Imports nothing of popproj, on purpose.
 
     python tests/check_books.py result.nc [more.nc …]

@@ -276,7 +276,7 @@ def test_people_by_age_group():
     projection = projected()
     table = age_group_table(projection)
     assert list(table.columns) == [
-        "level", "code", "name", "ward", "ward_name", "date", "year",
+        "level", "code", "name", "ward", "ward_name", "date", "year", "status",
         "sex", "age_group", "age_from", "age_to", "population",
     ]  # fmt: skip
     assert len(table) == (1 + 2 + 4) * 7 * 3 * (1 + len(FIVE_YEAR) + len(CONVENTIONAL))

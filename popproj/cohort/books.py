@@ -190,6 +190,8 @@ def complete_books(
         books[name] = schema.VARIABLES[name].dims, values
     if moves is not None:
         books = books.merge(moves.table())
+    if "corrections" in register:
+        books["corrections"] = register["corrections"].sel(year=years)
     for name, estimates in wards.items():
         books[f"ward_{name}"] = register[f"ward_{name}"]
         books[f"ward_{name}_estimated"] = estimates
@@ -386,4 +388,5 @@ def _ward_scale(
 def _ward_members(register: xr.Dataset, counts: xr.DataArray) -> Array:
     """Which districts each ward of a table has, ``(ward, district)``."""
     wards = register["ward"].to_numpy().astype(str)
-    return (counts["ward_margin"].to_numpy().astype(str)[:, None] == wards[None, :]).astype(float)
+    member = counts["ward_margin"].to_numpy().astype(str)[:, None] == wards[None, :]
+    return np.asarray(member, dtype=float)

@@ -79,9 +79,10 @@ def age_group_table(
     Returns
     -------
     DataFrame
-        ``level, code, name, ward, ward_name, date, year, sex, age_group, age_from, age_to,
-        population``. ``date`` is the day at whose close people are counted, ``year`` its calendar
-        year; sex is female, male and total; ``age_to`` is missing for open groups. ``age_group``
+        ``level, code, name, ward, ward_name, date, year, status, sex, age_group, age_from,
+        age_to, population``. ``date`` is the day at whose close people are counted, ``year`` its
+        calendar year, ``status`` observed or projected; sex is female, male and total; ``age_to``
+        is missing for open groups. ``age_group``
         reads "age 6-11", since Excel takes a bare 6-11 for the eleventh of June.
 
     Raises
@@ -115,7 +116,11 @@ def age_group_table(
         counts,
         _places(projection),
         {
-            "time": {"date": _labels(_iso(dates)), "year": dates.year.to_numpy()},
+            "time": {
+                "date": _labels(_iso(dates)),
+                "year": dates.year.to_numpy(),
+                "status": _status(np.arange(len(dates)) <= base_position(projection)),
+            },
             "sex": {"sex": _labels(counts["sex"].to_numpy())},
             "age_group": {
                 "age_group": _labels([_age_label(g) for g in chosen]),
@@ -140,8 +145,9 @@ def component_table(projection: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``level, code, name, ward, ward_name, year, date_start, date_end, population_start``, the
-        flows of `COMPONENTS` that there are, ``population_end``. ``year`` is the calendar year in
+        ``level, code, name, ward, ward_name, year, status, date_start, date_end,
+        population_start``, the flows of `COMPONENTS` that there are, ``population_end``.
+        ``status`` is observed or projected, ``year`` the calendar year in
         which the interval starts. Moves of wards and of the city are the sums of their districts,
         moves inside the ward included.
     """
@@ -172,6 +178,7 @@ def component_table(projection: xr.Dataset) -> pd.DataFrame:
     labels: dict[str, Mapping[str, Any]] = {
         "year": {
             "year": years,
+            "status": _status(np.arange(len(years)) < base_position(projection)),
             "date_start": _labels(_iso(dates[:-1])),
             "date_end": _labels(_iso(dates[1:])),
         }
@@ -241,6 +248,17 @@ def _text(array: xr.DataArray) -> NDArray[np.object_]:
 
 def _age_label(group: AgeGroup) -> str:
     return "all ages" if group == TOTAL else f"age {group}"
+
+
+def base_position(projection: xr.Dataset) -> int:
+    """Position on ``time`` of the stock the projection starts from; before it lies the past."""
+    base = projection.attrs.get("base_date")
+    dates = _count_dates(projection)
+    return int(np.flatnonzero(dates == pd.Timestamp(base))[0]) if base is not None else 0
+
+
+def _status(observed: NDArray[np.bool_]) -> Any:
+    return _labels(np.where(observed, "observed", "projected"))
 
 
 def _count_dates(projection: xr.Dataset) -> pd.DatetimeIndex:
@@ -431,7 +449,7 @@ def map_table(
         )
     match(districts, projection["district"].to_numpy())
     years = _count_dates(projection).year.to_numpy()
-    chosen = sorted({*range(0, len(years), step), len(years) - 1})
+    chosen = sorted({*range(base_position(projection), len(years), step), len(years) - 1})
     counts = age_groups(projection["population"], (TOTAL, *CONVENTIONAL))
     counts = counts.sum("sex", skipna=False).isel(time=chosen).transpose("time", "age_group", ...)
     columns = {

@@ -116,11 +116,11 @@ def without_values(told: Iterable[_Told]) -> list[_Told]:
     """
     hidden = []
     for item in told:
-        kept = replace(item, first=item.first.split(': "')[0])
-        if isinstance(kept, Fault) and re.search(r": .*\d", kept.remedy):
+        changes = {"first": item.first.split(': "')[0]}
+        if isinstance(item, Fault) and re.search(r": .*\d", item.remedy):
             # Where a header is missing, its place is taken by the first person.
-            kept = replace(kept, remedy=re.sub(r": .*", ": ….", kept.remedy))
-        hidden.append(kept)
+            changes["remedy"] = re.sub(r": .*", ": ….", item.remedy)
+        hidden.append(replace(item, **changes))
     return hidden
 
 
@@ -319,8 +319,9 @@ def _read_age(sheet: _Sheet, kind: Ints, open_age: int) -> Ints:
     if "age" not in frame:
         return np.full(len(frame), -1)
     codes, distinct = pd.factorize(frame["age"])
-    lower, width, broken = (part[codes] for part in parse_age(pd.Series(distinct)))
-    sheet.fault("age", broken, AGE.rule, AGE.remedy)
+    lower, width, broken = parse_age(pd.Series(distinct))
+    lower, width = lower[codes], width[codes]
+    sheet.fault("age", broken[codes], AGE.rule, AGE.remedy)
     whole = np.isin(lower, (ALL_AGES, MEMO))
     if not whole.all():
         sheet.leave_out("age", whole, "totals over ages and memo rows were left out")

@@ -101,8 +101,12 @@ def read_frame(
     if not book:
         text, encoding = decode(path.name, content, encoding)
         delimiter = delimiter or find_delimiter(text)
-        head = list(islice(csv.reader(io.StringIO(text), delimiter=delimiter), skip_rows + HEAD))
         where = path.name
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            head = list(islice(reader, skip_rows + HEAD))
+        except csv.Error as error:
+            raise _no_table(where, error, reader.line_num) from None
     else:
         grid = read_sheets(path, content, sheet)[0]
         head = list(map(list, grid.rows[: skip_rows + HEAD]))
@@ -245,7 +249,10 @@ def find_delimiter(text: str) -> str:
     lines = [line for line in islice(io.StringIO(text), HEAD) if line.strip()]
 
     def evidence(delimiter: str) -> tuple[int, int]:
-        sizes = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter))
+        try:
+            sizes = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter))
+        except csv.Error:
+            return 0, 0
         size, rows = max(sizes.items(), key=lambda item: (item[0] > 1, item[1], item[0]))
         return (rows, size) if size > 1 else (0, 0)
 
@@ -255,11 +262,13 @@ def find_delimiter(text: str) -> str:
 def _read_text(where: str, text: str, names: list[str], skip: int, delimiter: str) -> pd.DataFrame:
     text = text.rstrip("\r\n")
     body = io.StringIO(text, newline="")
-    reader = csv.reader(body, delimiter=delimiter)
+    # Not strict, a quotation mark that is never closed would swallow the rest of the file.
+    reader = csv.reader(body, delimiter=delimiter, strict=True)
     next(islice(reader, skip - 1, skip), None)
     start = sum(map(len, islice(io.StringIO(text, newline=""), reader.line_num)))
     blank_lines = "\n\n" in text or "\r\n\r\n" in text or "\n\r\n" in text
-    if not blank_lines and start < len(text):
+    # An odd number of quotation marks: one is not closed, or a text holds one alone.
+    if not blank_lines and text.count('"') % 2 == 0 and start < len(text):
         try:
             return _read_fast(text[start:], names, skip + 1, delimiter)
         except pa.ArrowInvalid:
@@ -267,14 +276,18 @@ def _read_text(where: str, text: str, names: list[str], skip: int, delimiter: st
     try:
         return frame_of(where, list(reader), names, skip + 1)
     except csv.Error as error:
-        raise InputError(
-            Fault(
-                where,
-                f"the file must be a table of cells: {error}",
-                'Look for a quotation mark " that is not closed.',
-                first=f"at row {reader.line_num:,}",
-            )
-        ) from None
+        raise _no_table(where, error, reader.line_num) from None
+
+
+def _no_table(where: str, error: csv.Error, line: int) -> InputError:
+    return InputError(
+        Fault(
+            where,
+            f"the file must be a table of cells, and is not: {error}",
+            'Look for a quotation mark " that is not closed.',
+            first=f"at row {line:,}",
+        )
+    )
 
 
 def _read_fast(text: str, names: list[str], first_row: int, delimiter: str) -> pd.DataFrame:

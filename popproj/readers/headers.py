@@ -66,15 +66,46 @@ def age_chain(groups: Iterable[Group]) -> tuple[list[Group], list[Group], str]:
     return chain, rest, ""
 
 
-def chain_or_fault(
-    where: str, groups: Iterable[Group], faults: list[Fault], notes: list[Note]
+def find_chain(
+    where: str,
+    groups: Iterable[Group],
+    faults: list[Fault],
+    notes: list[Note],
+    *,
+    is_long: bool = False,
 ) -> list[Group]:
-    """Groups that follow each other from 0; a fault where they do not, a note for memo groups."""
-    chain, memo, wrong = age_chain(groups)
+    """Groups that follow each other from 0 to an open one; tell what was left out or is wrong.
+
+    Parameters
+    ----------
+    where
+        The table.
+    groups
+        That occur in it, in any order.
+    faults, notes
+        What is wrong, and what was interpreted, is added to these.
+    is_long
+        Whether ages stand in rows: a table of single years then may lack those that nobody has.
+    """
+    given = {group for group in groups if group[0] >= 0}
+    singles = {lower for lower, width in given if width == 1}
+    if is_long and len(singles) > 50:
+        top = max((lower for lower, width in given if not width), default=max(singles) + 1)
+        gaps = sorted(set(range(top)) - singles)
+        given |= {(age, 1) for age in gaps}
+        if gaps:
+            what = "ages without rows were taken to be nobody's"
+            notes.append(Note(where, what, len(gaps), str(gaps[0])))
+    chain, memo, wrong = age_chain(given)
     if not wrong and len(chain) < 3:
         wrong = f"only {' and '.join(map(show_group, chain))}"
-    if not wrong and chain[-1][1] and sum(chain[-1]) <= 80:
-        wrong = f"nothing after {show_group(chain[-1])}"
+    if not wrong and chain[-1][1]:
+        end = sum(chain[-1])
+        if end <= 80:
+            wrong = f"nothing after {show_group(chain[-1])}"
+        else:
+            chain.append((end, 0))
+            notes.append(Note(where, f"no open age group: nobody was taken to be {end} or older"))
     if wrong:
         faults.append(
             Fault(
@@ -87,9 +118,8 @@ def chain_or_fault(
         )
     elif memo:
         shown = ", ".join(map(show_group, memo[:5]))
-        notes.append(
-            Note(where, "age groups beside the finer ones were left out", len(memo), shown)
-        )
+        what = "age groups beside the finer ones were left out"
+        notes.append(Note(where, what, len(memo), shown))
     return chain
 
 

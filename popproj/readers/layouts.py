@@ -51,8 +51,8 @@ from popproj.readers.headers import (
     Group,
     Header,
     age_chain,
-    chain_or_fault,
     date_in,
+    find_chain,
     header_likeness,
     read_header,
     show_group,
@@ -149,7 +149,7 @@ def read_block(
         entries, margins = _wide(frame, header, where, faults, notes)
     else:
         entries, margins = _long(frame, header, faults, notes)
-    chain = chain_or_fault(where, entries.groups, faults, notes)
+    chain = find_chain(where, entries.groups, faults, notes, is_long=not header.is_wide)
     if faults:
         raise InputError(faults)
     block = pivot(Listing(frame, where, day, places, entries, chain, margins, is_merged, notes))

@@ -39,7 +39,7 @@ from popproj.readers.events import (
     read_events,
     without_values,
 )
-from popproj.readers.flows import add_flows, ends_of_years, positions
+from popproj.readers.flows import add_flows, positions
 from popproj.readers.stocks import read_stocks
 from popproj.readers.tables import ALIASES, open_files, open_table
 from popproj.schema import (
@@ -422,79 +422,3 @@ def _read_ward_events(
         )
         found.append(part[rows])
     return found
-
-
-# ---- the books --------------------------------------------------------------------------------
-
-
-def books(register: xr.Dataset) -> pd.DataFrame:
-    """Sum the books of each year: what was there, what came and went, what was there then.
-
-    Parameters
-    ----------
-    register
-        By areas or by districts, with flows.
-
-    Returns
-    -------
-    DataFrame
-        One row a year [people]: ``opening`` + ``births`` − ``deaths`` + ``in_migrants`` −
-        ``out_migrants`` + ``adjustment`` + ``blank`` = ``closing``. ``moves`` inside the city add
-        nothing. ``corrections`` is the part of the adjustment that the register tells itself,
-        ``gross`` the sum of the adjustments' absolute values over the cells, ``blank`` what areas
-        without figures at one end of the year leave open. ``worst`` is the place with the largest
-        sum of absolute adjustments, ``worst_gross`` that sum. Kinds that the register does not
-        know are NaN. Empty where it has no flows.
-
-    Examples
-    --------
-    >>> register = xr.Dataset(
-    ...     {
-    ...         "population": (("time", "sex", "age", "area"), [[[[5.0], [3], [2]]]] * 2),
-    ...         "births": (("year", "sex", "area"), [[[4.0]]]),
-    ...         "adjustment": (("year", "sex", "age", "area"), [[[[1.0], [-2], [-3]]]]),
-    ...     },
-    ...     coords={**time_coordinate(["2016-03-31", "2017-03-31"]), "year": [2016], "area": ["A"]},
-    ...     attrs={"year_starts": "04-01"},
-    ... )
-    >>> books(register)[["opening", "births", "adjustment", "closing", "worst", "worst_gross"]]
-          opening  births  adjustment  closing worst  worst_gross
-    year
-    2016     10.0     4.0        -4.0     10.0     A          6.0
-    """
-    names = ("births", "deaths", "in_migrants", "out_migrants", "corrections", "adjustment")
-    if "year" not in register.dims:
-        return pd.DataFrame(columns=["opening", *names, "closing"])
-    place = "district" if "district" in register.dims else "area"
-    years = register["year"].to_numpy()
-    total = register["population"].sum(["sex", "age", place]).to_numpy()
-    first, last = ends_of_years(register, years)
-    table = pd.DataFrame({"opening": total[first]}, index=pd.Index(years, name="year"))
-    for name in names:
-        if name in register:
-            over = [d for d in register[name].dims if d != "year"]
-            table[name] = register[name].sum(over).to_numpy()
-        else:
-            table[name] = np.nan
-    if "move_count" in register:
-        table["moves"] = (
-            pd.Series(register["move_count"].to_numpy())
-            .groupby(register["move_year"].to_numpy())
-            .sum()
-            .reindex(years, fill_value=0.0)
-        )
-    gross = abs(register["adjustment"]).sum(["sex", "age"]).transpose("year", place).to_numpy()
-    table["closing"] = total[last]
-    known = table.fillna(0.0)
-    table["blank"] = known["closing"] - (
-        known["opening"]
-        + known["births"]
-        - known["deaths"]
-        + known["in_migrants"]
-        - known["out_migrants"]
-        + known["adjustment"]
-    )
-    table["gross"] = gross.sum(axis=1)
-    table["worst"] = register[place].to_numpy()[gross.argmax(axis=1)]
-    table["worst_gross"] = gross.max(axis=1)
-    return table

@@ -131,6 +131,21 @@ def _on(block: Block, days: np.ndarray) -> Block:
     )
 
 
+def _extended(block: Block, open_age: int) -> Block:
+    """Single years up to the open age, where the source's own open group is empty."""
+    last = block.groups[-1][0]
+    is_single = all(width == 1 for _, width in block.groups[:-1])
+    if last >= open_age or not is_single or np.nansum(block.people[:, :, -1]) > 0:
+        return block
+    more = tuple((age, 1) for age in range(last, open_age))
+    empty = np.repeat(block.people[:, :, -1:], len(more), axis=2)
+    return replace(
+        block,
+        groups=(*block.groups[:-1], *more, (open_age, 0)),
+        people=np.concatenate([block.people[:, :, :-1], empty, block.people[:, :, -1:]], axis=2),
+    )
+
+
 def _common_groups(blocks: Sequence[Block], open_age: int, notes: list[Note]) -> list[Group]:
     """Age groups that every block can be brought to: only the open one may differ."""
     open_ages = {b.where: b.groups[-1][0] for b in blocks}
@@ -166,6 +181,7 @@ def _grouped(block: Block, groups: Sequence[Group]) -> Floats:
 
 def _assemble(blocks: Sequence[Block], name: str, open_age: int, notes: list[Note]) -> xr.Dataset:
     """All blocks of one level on common dates, sexes, ages and areas."""
+    blocks = [_extended(block, open_age) for block in blocks]
     groups = _common_groups(blocks, open_age, notes)
     dates = np.unique(np.concatenate([b.dates for b in blocks]))
     codes = np.unique(np.concatenate([b.areas["area"].to_numpy(str) for b in blocks]))
