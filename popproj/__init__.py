@@ -17,6 +17,7 @@ _HOMES = {
     "Scenario": "config",
     "load_city": "config",
     "InputError": "schema",
+    "UNASSIGNED": "schema",
     "read_register": "readers.register",
     "read_areas": "readers.areas",
     "assign": "readers.areas",

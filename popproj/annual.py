@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -176,7 +177,12 @@ def run(
     progress("projecting")
     projection = project(jump_off, future.assign_attrs(convention=city.projection.convention))
     projection = with_past(projection, given.books).assign_attrs(scenario_name=name)
-    projection["split_mark"] = given.register["split_mark"].sel(time=jump_off["time"], drop=True)
+    marks = given.register.get("split_mark")
+    projection["split_mark"] = (
+        xr.zeros_like(jump_off, dtype=np.int8).reset_coords(drop=True)
+        if marks is None
+        else marks.sel(time=jump_off["time"]).reset_coords(drop=True)
+    )
     return Run(given, _signed(past, given), _signed(projection, given))
 
 

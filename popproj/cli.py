@@ -142,7 +142,7 @@ def init(guessing: bool, files: tuple[Path, ...], out: Path, lang: Any, force: b
         out = out / "city.toml"
     if out.exists() and not force:
         raise click.UsageError(f"{out} is there already. Give another -o, or --force.")
-    text = guess(files) if guessing else template(lang)
+    text = guess(files, out.parent, lang) if guessing else template(lang)
     with replacing(out) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
     click.echo(f"{out} written. Read it, correct it, then: popproj check {out}")

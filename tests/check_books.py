@@ -1,4 +1,3 @@
-
 """Do the books of a result file balance? Imports nothing of popproj, on purpose.
 
     python tests/check_books.py result.nc [more.nc …]

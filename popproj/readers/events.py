@@ -116,7 +116,7 @@ def without_values(told: Iterable[_Told]) -> list[_Told]:
     """
     hidden = []
     for item in told:
-        changes = {"first": item.first.split(': "')[0]}
+        changes: dict[str, Any] = {"first": item.first.split(': "')[0]}
         if isinstance(item, Fault) and re.search(r": .*\d", item.remedy):
             # Where a header is missing, its place is taken by the first person.
             changes["remedy"] = re.sub(r": .*", ": ….", item.remedy)

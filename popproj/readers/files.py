@@ -568,7 +568,7 @@ def without_blanks(frame: pd.DataFrame) -> pd.DataFrame:
             [name or f"column {i + 1}" for i, name in enumerate(frame.columns)], dtype=object
         )
     if len(frame):
-        candidates = np.flatnonzero((frame.iloc[:, 0] == "").to_numpy())
+        candidates = np.flatnonzero((frame.iloc[:, 0].str.strip() == "").to_numpy())
         if candidates.size:
             part = frame.iloc[candidates]
             blank = np.ones(candidates.size, dtype=bool)

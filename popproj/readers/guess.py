@@ -167,7 +167,7 @@ def _look(path: Path, say: _Words) -> _Look:
     if is_workbook(content):
         grids = read_sheets(path, content, "*")
         headers = [kobe_header(grid.rows[:30])[1] for grid in grids]
-        if "area" in headers and len(grids) > 1:
+        if headers.count("area") > 1 or {"area", "ward"} <= set(headers):
             return _look_at_kobe(look, grids, headers, say)
         scores = [max(map(_likeness, grid.rows[:30]), default=0.0) for grid in grids]
         best = int(np.argmax(scores))

@@ -285,7 +285,7 @@ def _wide(
         sex: column(frame, name, COUNT, faults, notes, required=False)
         for sex, name in header.margins.items()
     }
-    _check_margins(frame, header, groups, columns, count, margins, faults)
+    _check_margins(frame, header, groups, columns, count, blank, margins, faults)
     entries = Entries(
         row=np.tile(np.arange(n), len(columns)),
         sex=np.tile(sex_of_row, len(columns)) if sex_of_row is not None else np.repeat(sexes, n),
@@ -304,6 +304,7 @@ def _check_margins(
     groups: Sequence[Group],
     columns: Sequence[tuple[str, Group, str]],
     count: Floats,
+    blank: Bools,
     margins: Mapping[str, Floats],
     faults: list[Fault],
 ) -> None:
@@ -315,11 +316,10 @@ def _check_margins(
     for sex in SEX_ORDER:
         here = counted & (of_sex == sex)
         if here.any():
-            figures = count[here]
+            known = np.isfinite(count[here])
             # A withheld cell leaves the sum open; an empty one next to figures is nobody.
-            sums[sex] = np.where(
-                np.isfinite(figures).any(axis=0), np.nansum(figures, axis=0), np.nan
-            )
+            closed = known.any(axis=0) & (known | blank[here]).all(axis=0)
+            sums[sex] = np.where(closed, np.nansum(count[here], axis=0), np.nan)
     if {"female", "male"} <= set(sums) and "total" not in sums:
         sums["total"] = sums["female"] + sums["male"]
     for sex, given in margins.items():
