@@ -16,7 +16,6 @@ from popproj.readers.guess import guess
 from popproj.readers.stocks import read_stocks
 from popproj.schema import InputError
 
-
 TOWNS = "町コード,町名,区コード,校区コード,校区\n001,浜町,1,E1,北小\n002,丘町,1,E2,南小\n"
 MOVES = "異動日,異動事由,町コード,性別,生年月日\n2024-05-01,転入,001,男,1990-01-02\n"
 COUNTS = "年度,異動事由,町コード,性別,年齢,人数\n2024,死亡,001,男,80,1\n"
