@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from popproj import project
+from popproj.publish.result import write_result
 from popproj.schema import InputError
 from tests import naive
 from tests.cities import SEXES, cities, jump_off
 
+CHECK_BOOKS = Path(__file__).with_name("check_books.py")
 FLOWS = (
     "deaths", "in_migrants", "out_migrants", "moves_in", "moves_out", "net_migrants", "adjustment",
 )  # fmt: skip
@@ -103,6 +107,20 @@ def test_books_balance_in_every_cell(city):
         np.testing.assert_allclose(
             future["moves_in"].sum("district"), future["moves_out"].sum("district"), rtol=1e-12
         )
+
+
+@given(cities(max_districts=5))
+@settings(max_examples=25, deadline=None)
+def test_books_balance_in_the_written_file(city):
+    """Held by a script that imports nothing of popproj and sees nothing but the file."""
+    spec = importlib.util.spec_from_file_location("check_books", CHECK_BOOKS)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_result(project(*city), None, Path(folder) / "result.nc")
+        assert script.main([str(path)]) == 0
 
 
 @given(cities(signed=False), st.floats(0.1, 10))
