@@ -261,19 +261,18 @@ def find_delimiter(text: str) -> str:
 
 def _read_text(where: str, text: str, names: list[str], skip: int, delimiter: str) -> pd.DataFrame:
     text = text.rstrip("\r\n")
-    body = io.StringIO(text, newline="")
     # Not strict, a quotation mark that is never closed would swallow the rest of the file.
-    reader = csv.reader(body, delimiter=delimiter, strict=True)
-    next(islice(reader, skip - 1, skip), None)
-    start = sum(map(len, islice(io.StringIO(text, newline=""), reader.line_num)))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     blank_lines = "\n\n" in text or "\r\n\r\n" in text or "\n\r\n" in text
-    # An odd number of quotation marks: one is not closed, or a text holds one alone.
-    if not blank_lines and text.count('"') % 2 == 0 and start < len(text):
-        try:
-            return _read_fast(text[start:], names, skip + 1, delimiter)
-        except pa.ArrowInvalid:
-            pass  # rows of unequal length, which the slow way tells by their number
     try:
+        next(islice(reader, skip - 1, skip), None)
+        start = sum(map(len, islice(io.StringIO(text, newline=""), reader.line_num)))
+        # An odd number of quotation marks: one is not closed, or a text holds one alone.
+        if not blank_lines and text.count('"') % 2 == 0 and start < len(text):
+            try:
+                return _read_fast(text[start:], names, skip + 1, delimiter)
+            except pa.ArrowInvalid:
+                pass  # rows of unequal length, which the slow way tells by their number
         return frame_of(where, list(reader), names, skip + 1)
     except csv.Error as error:
         raise _no_table(where, error, reader.line_num) from None

@@ -7,7 +7,7 @@ the day on which a year of events starts, is written as a commented line to fill
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,35 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from popproj.config import (
-    AreasTable,
-    DevelopmentsTable,
-    EnrolmentTable,
-    EventsTable,
-    FacilitiesTable,
-    FertilityFile,
-    Language,
-    LifeTableFile,
-    LineageTable,
-    PopulationTable,
-    ResidentsTable,
-    Table,
-    WardEventsTable,
-    language,
-    toml_value,
-)
+from popproj.config import Language, language, toml_value
 from popproj.readers.attributes import read_attributes
 from popproj.readers.cells import DATE, normal, parse
 from popproj.readers.files import find_encoding, is_workbook, read_bytes, read_frame, read_sheets
-from popproj.readers.headers import (
-    Header,
-    date_in,
-    header_likeness,
-    read_header,
-    show_group,
-)
+from popproj.readers.headers import Header, date_in, header_likeness, read_header, show_group
+from popproj.readers.kinds import recognise
 from popproj.readers.layouts import kobe_header
-from popproj.readers.tables import ALIASES, STAND_INS, find_columns
+from popproj.readers.tables import ALIASES, distinct
 from popproj.schema import Fault, InputError
 
 _MAPS = {".geojson", ".gpkg", ".shp", ".json", ".fgb", ".gml", ".kml"}
@@ -187,7 +166,8 @@ def _look(path: Path, say: _Words) -> _Look:
         if not title:
             title = content[:2000].decode(frame.attrs.get("encoding", "utf-8"), errors="ignore")
     header = read_header([str(c) for c in frame.columns])
-    _recognise(look, frame, header, say)
+    frame.columns = pd.Index(distinct([str(c) for c in frame.columns]), dtype=object)
+    _recognise(look, frame, say)
     if look.section in ("population", "ward_population"):
         _tell_population(look, frame, header, title if rows_above > 0 else "", say)
     elif look.section == "residents" and not {"date"} & set(look.columns):
@@ -257,138 +237,30 @@ def _look_at_kobe(look: _Look, grids: Sequence[Any], headers: Sequence[str], say
     return look
 
 
-# ---- which table it is ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Kind:
-    section: str
-    table: type[Table]
-    fits: Callable[[Mapping[str, str], Header], bool]
-    signs: tuple[str, ...]
-
-
-def _has(*names: str | tuple[str, ...]) -> Callable[[Mapping[str, str], Header], bool]:
-    def fits(found: Mapping[str, str], _: Header) -> bool:
-        return all(
-            name in found if isinstance(name, str) else any(n in found for n in name)
-            for name in names
-        )
-
-    return fits
-
-
-def _counts(found: Mapping[str, str], header: Header) -> bool:
-    return header.is_wide or ("age" in found and ("count" in found or header.has_sexes))
-
-
-_AREA = ("area", "area_name")
-_WARD = ("ward", "ward_name")
-_KINDS = (
-    _Kind("lineage", LineageTable, _has("old_area", "new_area"), ("old_area", "new_area")),
-    _Kind(
-        "areas", AreasTable,
-        lambda found, header: "area" in found and not header.is_wide
-        and bool({"district", "district_name"} & set(found))
-        and "age" not in found and "count" not in found,
-        ("area", "district", "district_name"),
-    ),
-    _Kind("facilities", FacilitiesTable, _has("lat", "lon"), ("lat", "lon")),
-    _Kind("life_table", LifeTableFile, _has("age", "mx"), ("age", "mx")),
-    _Kind("fertility", FertilityFile, _has("age", "asfr"), ("age", "asfr")),
-    _Kind(
-        "events",
-        EventsTable,
-        _has("kind", ("year", "date"), "area", ("count", "birth_date")),
-        ("kind", "year", "date", "count", "birth_date"),
-    ),
-    _Kind(
-        "ward_events",
-        WardEventsTable,
-        _has("ward", "year", ("births", "deaths")),
-        ("ward", "year", "births", "deaths"),
-    ),
-    _Kind(
-        "residents",
-        ResidentsTable,
-        _has("area", "sex", ("birth_date", "birth_month")),
-        ("area", "sex", "birth_date", "birth_month"),
-    ),
-    _Kind(
-        "population",
-        PopulationTable,
-        lambda found, header: _counts(found, header) and any(n in found for n in _AREA),
-        ("area", "area_name", "age", "count"),
-    ),
-    _Kind(
-        "ward_population",
-        PopulationTable,
-        lambda found, header: _counts(found, header) and any(n in found for n in _WARD),
-        ("ward", "ward_name", "age", "count"),
-    ),
-    _Kind("enrolment", EnrolmentTable, _has("school", "grade", "pupils"), ("school", "grade")),
-    _Kind("developments", DevelopmentsTable, _has("units", ("area", "lat")), ("units",)),
-    _Kind("residents", ResidentsTable, _has("area", "sex", "age"), ("area", "sex", "age")),
-)  # fmt: skip
-"""Kinds of tables, the most particular ones first; the first that fits is taken."""
-
 _PRIVATE = {"residents", "events"}
+"""Tables of persons: nothing that stands in them is repeated."""
 
 
-def _recognise(look: _Look, frame: pd.DataFrame, header: Header, say: _Words) -> None:
-    given = [str(c) for c in frame.columns]
-    for kind in _KINDS:
-        is_population = kind.table is PopulationTable
-        held = header.holds if is_population else set()
-        names = {n: ALIASES.get(n, ()) for n in kind.table.names if n not in held}
-        found, _ = find_columns("", given, names, {})
-        _codes_not_names(found, frame, names)
-        stood_in = {
-            name: found[stand_in]
-            for name, stand_ins in STAND_INS.items()
-            for stand_in in stand_ins[:1]
-            if name in names and name not in found and stand_in in found
-        }
-        if not kind.fits({**found, **stood_in}, header):
-            continue
-        look.section = kind.section
-        signs = ", ".join(n for n in kind.signs if n in {**found, **stood_in})
-        look.why = say(f"has columns for {signs}", f"{signs} に当たる列がある")
-        for name in kind.table.names:
-            column = found.get(name, "")
-            if not column or (frame[column] == "").all():
-                continue
-            example = ""
-            if kind.section not in _PRIVATE:
-                filled = frame.loc[frame[column] != "", column]
-                if len(filled):
-                    value = str(filled.iloc[0])[:20]
-                    example = say(f"for example {value}", f"例: {value}")
-            look.columns[name] = column, example
-            if kind.section == "areas" and name in ("district", "district_name"):
-                look.districts |= set(frame[column].str.strip()) - {""}
+def _recognise(look: _Look, frame: pd.DataFrame, say: _Words) -> None:
+    kind, columns, signs = recognise(frame)
+    if kind is None:
+        shown = ", ".join(map(str, frame.columns[:8]))
+        look.why = say(f"not recognised; its columns are {shown}", f"内容が不明。列は {shown}")
         return
-    shown = ", ".join(given[:8])
-    look.why = say(f"not recognised; its columns are {shown}", f"内容が不明。列は {shown}")
-
-
-def _codes_not_names(
-    found: dict[str, str], frame: pd.DataFrame, names: Mapping[str, Sequence[str]]
-) -> None:
-    """Where a column called ``ward`` holds names, and one called ``ward_cd`` codes, take those."""
-    given = {normal(str(c)): str(c) for c in frame.columns}
-    for code, name in (("area", "area_name"), ("ward", "ward_name"), ("district", "district_name")):
-        if code not in found or _has_digits(frame[found[code]]):
+    look.section = kind.section
+    told = ", ".join(name for name in kind.signs if name in signs)
+    look.why = say(f"has columns for {told}", f"{told} に当たる列がある")
+    for name, column in columns.items():
+        filled = frame.loc[frame[column] != "", column]
+        if filled.empty:
             continue
-        other = next((given[n] for a in names[code] if (n := normal(a)) in given), None)
-        if other is not None and other != found[code] and _has_digits(frame[other]):
-            if name in names and name not in found:
-                found[name] = found[code]
-            found[code] = other
-
-
-def _has_digits(texts: pd.Series) -> bool:
-    return bool(texts[texts != ""].head(50).str.contains(r"\d").mean() > 0.5)
+        example = ""
+        if kind.section not in _PRIVATE:
+            value = str(filled.iloc[0])[:20]
+            example = say(f"for example {value}", f"例: {value}")
+        look.columns[name] = column, example
+        if kind.section == "areas" and name in ("district", "district_name"):
+            look.districts |= set(filled.str.strip())
 
 
 def _tell_population(
