@@ -400,10 +400,6 @@ def _check(jump_off: xr.DataArray, rates: xr.Dataset) -> None:
         if key == "srb":
             wrong &= ~np.isnan(values)
         if wrong.any():
-            at = [int(j[0]) for j in np.nonzero(wrong)] if wrong.ndim else []
-            labels = ", ".join(
-                f"{d} {array[d].to_numpy()[j]}" for d, j in zip(array.dims, at, strict=True)
-            )
             faults.append(
                 schema.Fault(
                     "jump_off" if key == "jump_off" else f"rates, {key}",
@@ -411,7 +407,7 @@ def _check(jump_off: xr.DataArray, rates: xr.Dataset) -> None:
                     "Fill or drop it before projecting.",
                     broken=int(wrong.sum()),
                     total=wrong.size,
-                    first=f"at {labels}: {values[wrong][0]}",
+                    first=f"{schema.first_place(array, wrong)}: {values[wrong][0]}",
                     unit="cells",
                 )
             )

@@ -390,6 +390,20 @@ def years_between(time: xr.DataArray) -> np.ndarray:
     return np.asarray(starts.astype(int) + 1970)
 
 
+def first_place(array: xr.DataArray, broken: np.ndarray) -> str:
+    """Labels of the first cell that breaks a rule.
+
+    Examples
+    --------
+    >>> people = xr.DataArray([[1.0, -2.0]], dims=("sex", "age"), coords={"sex": ["male"]})
+    >>> first_place(people, people.to_numpy() < 0)
+    'at sex male, age 1'
+    """
+    at = np.argwhere(broken)[0]
+    labels = (f"{d} {array[d].to_numpy()[i]}" for d, i in zip(array.dims, at, strict=True))
+    return "at " + ", ".join(labels)
+
+
 def canonical(dims: Iterable[str]) -> tuple[str, ...]:
     """Sort dimension names into the order in which arrays are kept."""
     return tuple(sorted(map(str, dims), key=_ORDER.index))

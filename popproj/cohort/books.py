@@ -229,10 +229,6 @@ def _yearly_stocks(register: xr.Dataset, base: object) -> tuple[xr.DataArray, li
         )
     holes = np.isnan(used.to_numpy())
     if holes.any():
-        at = [int(j[0]) for j in np.nonzero(holes)]
-        labels = ", ".join(
-            f"{d} {used[d].to_numpy()[j]}" for d, j in zip(used.dims, at, strict=True)
-        )
         raise InputError(
             Fault(
                 "population",
@@ -240,7 +236,7 @@ def _yearly_stocks(register: xr.Dataset, base: object) -> tuple[xr.DataArray, li
                 "Split the register's sexes and ages first, or fill the blank cells.",
                 broken=int(holes.sum()),
                 total=holes.size,
-                first=f"at {labels}",
+                first=schema.first_place(used, holes),
                 unit="cells",
             )
         )
