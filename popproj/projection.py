@@ -88,7 +88,7 @@ def project(
     n_sex, n_age, n_place = shape
     source = _Source(rates.transpose(*schema.canonical(map(str, rates.dims))), shape)
     moving = "destination_share" in rates and n_place > 1
-    netting = any(name in rates for name in ("net_count", "net_rate", "adjustment"))
+    netting = any(name in rates for name in ("net_count", "net_rate", "adjustment", "control"))
     every = keep == "all"
     n_kept = len(years) if every else 1
 
@@ -134,6 +134,10 @@ def project(
                 Flows(deaths[out], ins[out], outs[out], nets[out], cuts[out]) if every else None,
                 population[after],
             )
+            if "control" in rates:
+                change = _scaled(population[after], source.array("control", i, ("sex", "age")))
+                population[after] += change
+                nets[out] += change
             if every and given is not None:
                 nets[out] -= given
                 cuts[out] += given
@@ -334,6 +338,16 @@ def _destinations(source: _Source, i: int) -> Destinations:
         runs += [(s, int(a), int(b), int(row[a])) for a, b in pairwise(edges)]
     values = np.ascontiguousarray(share.to_numpy(), dtype=np.float64)
     return Destinations(values, tuple(runs), tuple(int(g) for g in groups[:, 0]))
+
+
+def _scaled(people: Array, totals: Array) -> Array:
+    """What districts gain or lose when each sex and age is scaled to its total.
+
+    A sex and age at which nobody lives stays empty: there is nobody to scale.
+    """
+    there = people.sum(axis=2)
+    factor = np.divide(totals, there, out=np.ones_like(there), where=there > 0)
+    return np.asarray(people * (factor - 1)[:, :, None])
 
 
 def _aged(people: Array) -> Array:

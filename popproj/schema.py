@@ -257,6 +257,14 @@ _VARIABLES = (
     Variable(
         "move_group_of", ("sex", "age"), "1", "none", "group an age moves with", "移動年齢群の番号"
     ),
+    Variable(
+        "control",
+        ("year", "sex", "age"),
+        "people",
+        "stock",
+        "people of all districts together at the end of the year, decided elsewhere",
+        "合計値(制約)",
+    ),
     Variable("net_count", FLOW, "people/year", "period-cohort", "net migrants a year", "純移動数"),
     Variable(
         "net_rate",

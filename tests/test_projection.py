@@ -29,6 +29,16 @@ FLOWS = (
 )  # fmt: skip
 
 
+def balanced(path: Path) -> bool:
+    """Whether the independent script finds the books of a written file in balance."""
+    spec = importlib.util.spec_from_file_location("check_books", CHECK_BOOKS)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return bool(script.main([str(path)]) == 0)
+
+
 def aged(people: np.ndarray, births: np.ndarray) -> np.ndarray:
     """Opening cohorts by the age reached, ``(sex, age, place)``."""
     first = np.concatenate([births[:, None], people[:, :-1]], axis=1)
@@ -113,14 +123,9 @@ def test_books_balance_in_every_cell(city):
 @settings(max_examples=25, deadline=None)
 def test_books_balance_in_the_written_file(city):
     """Held by a script that imports nothing of popproj and sees nothing but the file."""
-    spec = importlib.util.spec_from_file_location("check_books", CHECK_BOOKS)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     with tempfile.TemporaryDirectory() as folder:
         path = write_result(project(*city), None, Path(folder) / "result.nc")
-        assert script.main([str(path)]) == 0
+        assert balanced(path)
 
 
 @given(cities(signed=False), st.floats(0.1, 10))
@@ -231,6 +236,28 @@ def test_keeping_only_the_last_year_gives_the_same_people(city):
     assert last["population"].sizes["time"] == 1
     np.testing.assert_allclose(last["population"], full, rtol=1e-12, atol=1e-9)
     assert last["time"].item() == full["time"].item()
+
+
+@given(cities())
+@settings(max_examples=15, deadline=None)
+def test_districts_are_scaled_to_a_control(city):
+    """A control that the districts meet anyway changes nothing; any other is met, and balances."""
+    start, rates = city
+    free = project(start, rates)
+    own = free["population"].isel(time=slice(1, None)).sum("district").rename(time="year")
+    own = own.drop_vars(["time", "count_date"], errors="ignore").assign_coords(year=rates["year"])
+    same = project(start, rates.assign(control=own))
+    np.testing.assert_allclose(same["population"], free["population"], rtol=1e-10, atol=1e-9)
+    wanted = own * xr.DataArray(
+        np.linspace(0.5, 2.0, own.sizes["age"]), dims="age", coords={"age": own["age"]}
+    )
+    held = project(start, rates.assign(control=wanted.transpose("year", "sex", "age")))
+    got = held["population"].isel(time=slice(1, None)).sum("district").to_numpy()
+    there = got > 0
+    np.testing.assert_allclose(got[there], wanted.to_numpy()[there], rtol=1e-10)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_result(held, None, Path(folder) / "result.nc")
+        assert balanced(path)
 
 
 # --- the United Nations' own single-year projection of Canada, 1950-2019 ---
