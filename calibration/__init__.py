@@ -1,0 +1,1 @@
+"""Is it good? Studies on named panels, whose evidence is kept beside them."""
