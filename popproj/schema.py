@@ -275,7 +275,20 @@ _VARIABLES = (
         "純移動率",
     ),
 )
-VARIABLES: Mapping[str, Variable] = {v.name: v for v in _VARIABLES}
+_ESTIMATED = ("mx", "asfr", "out_rate", "move_rate", "in_count", "net_rate")
+_ERRORS = tuple(
+    Variable(
+        f"{v.name}_se",
+        v.dims,
+        v.units,
+        v.lexis,
+        f"standard error of {v.name}",
+        f"{v.name}の標準誤差",
+    )
+    for v in _VARIABLES
+    if v.name in _ESTIMATED
+)
+VARIABLES: Mapping[str, Variable] = {v.name: v for v in (*_VARIABLES, *_ERRORS)}
 
 _ORDER = tuple(DIMENSIONS)
 

@@ -40,7 +40,7 @@ def test_small_city_has_every_default(folder):
     assert city.name == "Minato"
     assert city.population[0].paths(city.folder) == [folder / "people.csv"]
     assert city.projection.horizon == 30
-    assert city.parameters.mortality == "city"
+    assert city.parameters.mortality == "shrunk"
     assert city.parameters.move_ages == (0, 5, 15, 20, 25, 30, 40, 65)
     assert dict(city.scenarios) == {"baseline": config.BASELINE}
     assert city.text == SMALL
@@ -188,7 +188,7 @@ fertility_multiplier = "1.2"
         r"projection.horizon: must be at least 1, and is 0",
         r'projection.base: must be a day, and is "2017-02-30"',
         r"rates.years\[2\]: must be a whole number, and is 2015.5",
-        r'rates.mortality: must be "district", "ward" or "city"',
+        r'rates.mortality: must be "shrunk", "district", "ward" or "city"',
         r"scenario.high.source: must be given",
         r'scenario.high.fertility_multiplier: must be a number, and is "1.2"',
     ]

@@ -15,7 +15,7 @@ LAYERS = (
     {"readers", "sample", "cohort.lifetable", "cohort.kernel"}
     | {"geo.zones", "geo.districts", "geo.cube"},
     {"cohort.conventions", "cohort.split", "cohort.simple", "cohort.raking", "cohort.moves"}
-    | {"cohort.books"},
+    | {"cohort.books", "cohort.shrinkage"},
     {"cohort.rates"},
     {"scenarios"},
     {"projection"},

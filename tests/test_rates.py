@@ -103,7 +103,10 @@ def test_pooled_rates_expect_the_events_they_came_from(register):
         seen = city[exposure].sum("district") > 0
         expected = (city[rate] * city[exposure]).sum("district").where(seen, 0)
         np.testing.assert_allclose(expected, city[events].sum("district").where(seen, 0), atol=1e-9)
-    own = derive_rates(register)
+    own = derive_rates(
+        register,
+        Parameters(out_migration="district", in_migration="district", fertility="district"),
+    )
     exposed = own["exposure"] > 0
     np.testing.assert_allclose(
         own["out_rate"] * own["exposure"], own["out_migrants"].where(exposed, 0), atol=1e-9

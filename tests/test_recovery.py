@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from calibration.recovery import Recovery, coverage, recover
+from calibration.recovery import Recovery, by_size, coverage, recover
 from tests.test_rates import worst_replay
 
 
@@ -42,3 +42,12 @@ def test_intervals_hold_the_true_rates_of_every_district_and_age_band():
 
 def test_intervals_of_a_few_histories():
     assert coverage((1, 2))["share"].between(0.90, 0.99).all()
+
+
+@pytest.mark.size
+@pytest.mark.parametrize("years", [3, 10])
+def test_shrunken_rates_beat_raw_and_pooled_ones_in_every_size_class(years):
+    table = by_size(full=True, years=years)
+    print(table)
+    assert (table["shrunk"] < table["own"]).all()
+    assert (table["shrunk"] < table["city"]).all()

@@ -132,7 +132,7 @@ def complete_books(
             wards["deaths"] = _ward_estimates(
                 register, "ward_deaths", deaths.sum(axis=(1, 2)), population
             )
-            level = parameters.mortality
+            level = "ward" if parameters.mortality == "shrunk" else parameters.mortality
             if level != "district":
                 city = level == "city"
                 deaths = deaths * _ward_scale(

@@ -18,6 +18,7 @@ Preston, S. H., Heuveline, P., Guillot, M. (2001). *Demography*. Blackwell, ch. 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,11 +31,21 @@ from popproj.cohort import conventions
 from popproj.cohort.books import cohorts, complete_books
 from popproj.cohort.conventions import Events
 from popproj.cohort.moves import move_counts
+from popproj.cohort.shrinkage import shrunk_profile, shrunk_rates
 from popproj.config import Parameters
 from popproj.schema import Fault, InputError
 
 Array = NDArray[np.float64]
 CELL = schema.CELL
+SHRINKING = {
+    "mortality": (0, 50, 75),
+    "out_migration": (0, 5, 15, 18, 20, 22, 25, 30, 35, 40, 50, 65, 75, 85),
+    "in_migration": (0, 5, 15, 18, 20, 22, 25, 30, 35, 40, 50, 65, 75, 85),
+    "moves": (0, 5, 15, 18, 20, 22, 25, 30, 35, 40, 50, 65, 75, 85),
+    "fertility": (0, 20, 25, 30, 35, 40),
+}
+"""Lowest ages of the groups in which a shrunk district's deviations from the city are sought."""
+
 SRB = 1.055
 """Males per female birth where no birth was seen: Japan's long-run level."""
 
@@ -186,38 +197,54 @@ def derive_rates(
     def pooled(component: str, values: Array) -> Array:
         return _pool(values, groups[getattr(parameters, component)])
 
-    death = conventions.ratio(
-        pooled("mortality", window.events.deaths), pooled("mortality", window.everybody)
-    )
-    out = conventions.ratio(
-        pooled("out_migration", window.events.out), pooled("out_migration", window.everybody)
-    )
-    move = conventions.ratio(
-        pooled("moves", window.events.moves), pooled("moves", window.everybody)
-    )
+    counted = 1 / float((weights**2).sum())  # years' worth of events behind the weighted means
+
+    def estimated(component: str, events: Array, exposure: Array) -> tuple[Array, Array]:
+        """Rates and their standard errors at the level chosen."""
+        if getattr(parameters, component) == "shrunk":
+            ages = _age_groups(books, SHRINKING[component])
+            shrunk = shrunk_rates(events * counted, exposure * counted, groups["ward"], ages)
+            strengths[component] = {k: round(v, 3) for k, v in shrunk.strength.items()}
+            return shrunk.rate, shrunk.error
+        seen, lived = pooled(component, events), pooled(component, exposure)
+        # a pooled cell without exposure has nobody to whom a rate could apply
+        return np.nan_to_num(conventions.ratio(seen, lived)), np.sqrt(
+            np.nan_to_num(conventions.ratio(seen, lived**2)) / counted
+        )
+
+    strengths: dict[str, dict[str, float]] = {}
+    death, death_se = estimated("mortality", window.events.deaths, window.everybody)
+    out, out_se = estimated("out_migration", window.events.out, window.everybody)
+    move, move_se = estimated("moves", window.events.moves, window.everybody)
     repeat = conventions.repeat_factor(
-        conventions.Exposure(_pool(window.everybody, groups["city"]),
-                             _pool(window.may_move, groups["city"]))
-    )  # fmt: skip
-    # a pooled cell without exposure has nobody to whom a rate could apply
-    death, out, move = (np.nan_to_num(r, nan=0.0) for r in (death, out, move))
+        conventions.Exposure(
+            _pool(window.everybody, groups["city"]), _pool(window.may_move, groups["city"])
+        )
+    )
 
     ins = window.events.arrivals
-    profile = pooled("in_migration", ins)
-    total = profile.sum(axis=(0, 1))
-    arrivals = ins.sum(axis=(0, 1)) * np.divide(
-        profile, total, out=np.zeros_like(profile), where=total > 0
-    )
+    if parameters.in_migration == "shrunk":
+        ages = _age_groups(books, SHRINKING["in_migration"])
+        arrivals = shrunk_profile(ins * counted, ages) / counted
+    else:
+        profile = pooled("in_migration", ins)
+        total = profile.sum(axis=(0, 1))
+        arrivals = ins.sum(axis=(0, 1)) * np.divide(
+            profile, total, out=np.zeros_like(profile), where=total > 0
+        )
 
-    city_rate = conventions.ratio(
-        window.mothers.sum(axis=1, keepdims=True), window.women.sum(axis=1, keepdims=True)
-    )
-    expected = np.nan_to_num(city_rate) * window.women
-    level = conventions.ratio(
-        _pool(window.mothers.sum(axis=0), groups[parameters.fertility]),
-        _pool(expected.sum(axis=0), groups[parameters.fertility]),
-    )
-    asfr = np.nan_to_num(city_rate) * np.nan_to_num(level, nan=1.0)
+    if parameters.fertility == "district":  # the city's schedule, each district's own level
+        city_rate = np.nan_to_num(
+            conventions.ratio(
+                window.mothers.sum(axis=1, keepdims=True), window.women.sum(axis=1, keepdims=True)
+            )
+        )
+        born, expected = window.mothers.sum(axis=0), (city_rate * window.women).sum(axis=0)
+        asfr = city_rate * np.nan_to_num(conventions.ratio(born, expected), nan=1.0)
+        asfr_se = asfr / np.sqrt(np.maximum(born * counted, 1.0))
+    else:
+        both = estimated("fertility", window.mothers[None], window.women[None])
+        asfr, asfr_se = (part[0] for part in both)
     girls, boys = window.births.sum(axis=1)
     srb = float(boys / girls) if girls > 0 and boys > 0 else SRB
 
@@ -228,6 +255,10 @@ def derive_rates(
             "in_count": (CELL, arrivals),
             "asfr": (("age", "district"), asfr),
             "srb": ("district", np.full(len(books["district"]), srb)),
+            "mx_se": (CELL, death_se),
+            "out_rate_se": (CELL, out_se),
+            "in_count_se": (CELL, np.sqrt(arrivals / counted)),
+            "asfr_se": (("age", "district"), asfr_se),
             "deaths": (CELL, window.events.deaths),
             "out_migrants": (CELL, window.events.out),
             "in_migrants": (CELL, ins),
@@ -241,6 +272,7 @@ def derive_rates(
             "convention": "popproj",
             "tiers": books.attrs["tiers"],
             "levels": json.dumps({c: getattr(parameters, c) for c in _COMPONENTS}),
+            "strengths": json.dumps(strengths),
             "years": [int(y) for y in books["year"].to_numpy()[weights > 0]],
             "year_weights": [float(w) for w in weights[weights > 0]],
             "reference_time": str(_reference(books, weights)),
@@ -261,10 +293,10 @@ def derive_rates(
     moves = move_counts(books, books["year"].to_numpy())
     if moves is not None:
         rates["move_rate"] = CELL, move
+        rates["move_rate_se"] = CELL, move_se
         rates["move_repeat"] = CELL, repeat
         rates["moves_out"] = CELL, window.events.moves
-        ages = books["age"].to_numpy()
-        group_of_age = np.searchsorted(np.asarray(parameters.move_ages), ages, side="right") - 1
+        group_of_age = _age_groups(books, parameters.move_ages)
         trips = moves.grouped(group_of_age, weights, len(books["district"]))
         groups_of = np.tile(group_of_age, (2, 1))
         rates = _with_destinations(rates, _usable(trips), groups_of)
@@ -277,6 +309,11 @@ _COMPONENTS = (
 
 
 # --- stocks, years, districts ---
+
+
+def _age_groups(books: xr.Dataset, lowest: Sequence[int]) -> NDArray[np.intp]:
+    """Number of the group of each age, from the groups' lowest ages."""
+    return np.searchsorted(np.asarray(lowest), books["age"].to_numpy(), side="right") - 1
 
 
 def _groups(books: xr.Dataset, level: str) -> NDArray[np.intp]:

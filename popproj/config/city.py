@@ -33,6 +33,7 @@ from popproj.config.values import (
     Language,
     Level,
     Section,
+    SharedLevel,
     Text,
     Year,
     Years,
@@ -62,24 +63,27 @@ class Parameters(Section):
     ] = {}
     """Weight of a year's events and exposure; 1 where not given."""
 
-    mortality: Annotated[Level, Ja("死亡率を求める単位: district(校区)、ward(区)、city(市)")] = (
-        "city"
-    )
-    """Level at which death rates are pooled: district, ward or city. Default city: a district of
-    8,000 has 80 deaths a year over 200 cells, too few for its own schedule."""
+    mortality: Annotated[
+        SharedLevel,
+        Ja("死亡率を求める単位: shrunk(縮約推定)、district(校区)、ward(区)、city(市)"),
+    ] = "shrunk"
+    """Where death rates come from: shrunk (each district's own as far as its events tell it from
+    its ward and the city, and theirs for the rest), or the plain sums of the district, ward or
+    city. Default shrunk: 80 deaths a year over 200 cells say little alone, and not nothing."""
 
-    fertility: Annotated[Level, Ja("出生率を求める単位")] = "district"
-    """Level at which fertility is pooled. Default district: its level differs most between new
-    towns and student quarters."""
+    fertility: Annotated[SharedLevel, Ja("出生率を求める単位")] = "shrunk"
+    """Where fertility comes from; district: the city's schedule at the district's own level.
+    Default shrunk."""
 
-    out_migration: Annotated[Level, Ja("転出率を求める単位")] = "district"
-    """Level at which the risk of leaving the city is pooled. Default district."""
+    out_migration: Annotated[SharedLevel, Ja("転出率を求める単位")] = "shrunk"
+    """Where the risk of leaving the city comes from. Default shrunk."""
 
-    in_migration: Annotated[Level, Ja("転入数を求める単位")] = "district"
-    """Level at which arrivals from outside are pooled. Default district."""
+    in_migration: Annotated[SharedLevel, Ja("転入数の年齢構成を求める単位")] = "shrunk"
+    """Where the ages of arrivals from outside come from; their number is the district's own.
+    Default shrunk."""
 
-    moves: Annotated[Level, Ja("転居率を求める単位")] = "district"
-    """Level at which the risk of moving inside the city is pooled. Default district."""
+    moves: Annotated[SharedLevel, Ja("転居率を求める単位")] = "shrunk"
+    """Where the risk of moving inside the city comes from. Default shrunk."""
 
     net_migration: Annotated[Level, Ja("純移動(社会増減)を求める単位")] = "district"
     """Level at which net migration is pooled, where only stocks are known. Default district."""

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 Language = Literal["ja", "en"]
 Level = Literal["district", "ward", "city"]
+SharedLevel = Literal["shrunk", "district", "ward", "city"]
 Kind = Literal["birth", "death", "in", "out", "move", "other"]
 
 

@@ -317,15 +317,11 @@ file = "enrolment.csv"
 [developments]
 file = "developments.csv"
 
-# 率の推定: 使う年と、まとめる単位
-# Rates: the years they come from, and how widely each is pooled.
+# 率の推定。校区の率は、区と市の率を借りて安定させる(縮約推定)
+# Rates: a district borrows from its ward and the city as far as its own events leave it unsure.
 [rates]
 # years = [2019, 2020, 2021, 2022, 2023]  # 省略するとすべて / default: all
-mortality = "city"
-fertility = "district"
-out_migration = "district"
-in_migration = "district"
-moves = "district"
+# mortality = "city"                      # 省略すると縮約推定 / default: "shrunk"
 
 # 推計: 基準日は最新の調査日 / from the latest count on
 [projection]
