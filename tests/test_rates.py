@@ -14,7 +14,7 @@ from popproj import derive_rates, raw_rates, replay
 from popproj.cohort import conventions
 from popproj.cohort.books import complete_books
 from popproj.config import Parameters
-from popproj.schema import InputError
+from popproj.schema import InputError, notes
 from tests.registers import invented, registers, standard
 
 FLOWS = (
@@ -163,6 +163,8 @@ def test_window_and_weights():
     assert twice.attrs["years"] == [2016, 2017]
     left = derive_rates(register, Parameters(exclude_years=(2015, 2017)))
     np.testing.assert_allclose(left["mx"], one["mx"])
+    told = notes(derive_rates(register, Parameters(years=(2016, 2031))))
+    assert any("does not hold" in n.what and n.first == "2031" for n in told)
     with pytest.raises(InputError, match=r"at least one year, and none of \[2015, 2016, 2017\]"):
         derive_rates(register, Parameters(years=(2001,)))
 

@@ -33,7 +33,7 @@ from popproj.cohort.conventions import Events
 from popproj.cohort.moves import move_counts
 from popproj.cohort.shrinkage import shrunk_profile, shrunk_rates
 from popproj.config import Parameters
-from popproj.schema import Fault, InputError
+from popproj.schema import Fault, InputError, Note
 
 Array = NDArray[np.float64]
 CELL = schema.CELL
@@ -190,6 +190,7 @@ def derive_rates(
     books = register
     if "tiers" not in register.attrs:
         books = complete_books(register, standard, parameters, base=base)
+    years = books["year"].to_numpy()
     weights = _weights(books, parameters)
     groups = {level: _groups(books, level) for level in ("district", "ward", "city")}
     window = _window(books, weights)
@@ -273,7 +274,7 @@ def derive_rates(
             "tiers": books.attrs["tiers"],
             "levels": json.dumps({c: getattr(parameters, c) for c in _COMPONENTS}),
             "strengths": json.dumps(strengths),
-            "years": [int(y) for y in books["year"].to_numpy()[weights > 0]],
+            "years": [int(y) for y in years[weights > 0]],
             "year_weights": [float(w) for w in weights[weights > 0]],
             "reference_time": str(_reference(books, weights)),
         },
@@ -290,7 +291,7 @@ def derive_rates(
                 )
             ),
         )
-    moves = move_counts(books, books["year"].to_numpy())
+    moves = move_counts(books, years)
     if moves is not None:
         rates["move_rate"] = CELL, move
         rates["move_rate_se"] = CELL, move_se
@@ -300,7 +301,12 @@ def derive_rates(
         trips = moves.grouped(group_of_age, weights, len(books["district"]))
         groups_of = np.tile(group_of_age, (2, 1))
         rates = _with_destinations(rates, _usable(trips), groups_of)
-    return schema.with_notes(schema.describe(rates), schema.notes(books))
+    absent = sorted({*(parameters.years or ()), *parameters.year_weights} - {*map(int, years)})
+    notes = schema.notes(books)
+    if absent:
+        told = "years that [rates] names and the register does not hold say nothing"
+        notes.append(Note("city.toml, rates", told, len(absent), str(absent[0])))
+    return schema.with_notes(schema.describe(rates), notes)
 
 
 _COMPONENTS = (
