@@ -29,6 +29,7 @@ _HOMES = {
     "replay": "projection",
     "read_districts": "geo.districts",
     "age_groups": "indicators",
+    "ledger": "indicators",
     "publish": "publish.tables",
     "run": "annual",
     "check": "annual",

@@ -122,7 +122,11 @@ def books_by_year(books: xr.Dataset) -> pd.DataFrame:
         "closing": total[1:],
         "gross adjustment": worst.sum("district").to_numpy(),
         "worst adjustment": worst.max("district").to_numpy(),
-        "in district": books["district"].to_numpy()[worst.argmax("district").to_numpy()],
+        "in district": np.where(
+            worst.max("district") > 0,
+            books["district"].to_numpy()[worst.argmax("district").to_numpy()],
+            "",
+        ),
     }
     return pd.DataFrame(columns, index=books["year"].to_index())
 
@@ -212,7 +216,7 @@ def _signed(dataset: xr.Dataset, given: Given) -> xr.Dataset:
         city_toml=json.dumps(city.model_dump(mode="json", exclude={"text"}), ensure_ascii=False),
         inputs_sha256=json.dumps(dict(_hashes(city)), ensure_ascii=False),
         created=date.today().isoformat(),
-        notes=given.notes,
+        notes=tuple(dict.fromkeys((*given.notes, *dataset.attrs.get("notes", ())))),
     )
 
 

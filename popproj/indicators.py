@@ -177,6 +177,66 @@ def _spell(ages: np.ndarray) -> str:
     return f"{ages[0]}, {ages[1]}, … {ages[-1]}+"
 
 
+def ledger(projection: xr.Dataset, start: object = None, end: object = None) -> xr.Dataset:
+    """Why a district's population moved between two counts: the flows of the years between, summed.
+
+    Parameters
+    ----------
+    projection
+        Stocks and flows, past and future [people].
+    start, end
+        Count dates. Default: the base the projection starts from, and the last.
+
+    Returns
+    -------
+    xarray.Dataset
+        By district: ``base`` + ``births`` − ``deaths`` + ``external`` (across the city boundary) +
+        ``internal`` (between districts) + ``net`` (where the two cannot be told apart) +
+        ``adjustment`` = ``end`` [people]. What the projection does not have is left out.
+
+    Raises
+    ------
+    InputError
+        If there is no stock on one of the dates, or they do not follow each other.
+    """
+    dates = np.datetime_as_string(projection["count_date"].to_numpy(), unit="D")
+    days = [
+        str(projection.attrs.get("base_date", dates[0])) if start is None else str(start),
+        str(dates[-1]) if end is None else str(end),
+    ]
+    at = [int(np.argmax(dates == day)) for day in days]
+    if not np.isin(days, dates).all() or at[0] >= at[1]:
+        raise InputError(
+            Fault(
+                "ledger",
+                f"there must be a stock on each of two days in order, and {' to '.join(days)} is not",
+                f"Choose two of {dates[0]} … {dates[-1]}.",
+            )
+        )
+    people = projection["population"].sum(["sex", "age"])
+
+    def flow(name: str) -> xr.DataArray | float:
+        if name not in projection:
+            return 0.0
+        years = projection[name].isel(year=slice(at[0], at[1]))
+        return years.sum([d for d in ("year", "sex", "age") if d in years.dims])
+
+    entries = {
+        "base": people.isel(time=at[0], drop=True),
+        "births": flow("births"),
+        "deaths": flow("deaths"),
+        "external": flow("in_migrants") - flow("out_migrants"),
+        "internal": flow("moves_in") - flow("moves_out"),
+        "net": flow("net_migrants"),
+        "adjustment": flow("adjustment"),
+        "end": people.isel(time=at[1], drop=True),
+    }
+    return xr.Dataset(
+        {n: v.drop_attrs() for n, v in entries.items() if isinstance(v, xr.DataArray)},
+        attrs={"start": days[0], "end": days[1]},
+    )
+
+
 def life_expectancy(rates: xr.Dataset) -> xr.DataArray:
     r"""Expectation of life at birth of the whole city, from death rates by the age reached.
 

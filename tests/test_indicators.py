@@ -6,8 +6,18 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popproj.indicators import CONVENTIONAL, FIVE_YEAR, TOTAL, AgeGroup, age_groups, five_year
+from popproj import project
+from popproj.indicators import (
+    CONVENTIONAL,
+    FIVE_YEAR,
+    TOTAL,
+    AgeGroup,
+    age_groups,
+    five_year,
+    ledger,
+)
 from popproj.schema import InputError
+from tests.test_projection import full_size_city
 
 
 def people(open_age=100, shape=(3, 2), seed=1):
@@ -83,3 +93,24 @@ def test_groups_cannot_cut_through_the_ages_of_the_data():
         age_groups(five, ["6-11"])
     with pytest.raises(InputError, match="first 95-100"):
         age_groups(people(), ["95-100"])
+
+
+def test_ledger_adds_up_and_names_its_days():
+    start, rates = full_size_city()
+    small = {"district": start["district"].to_numpy()[:5]}
+    rates = rates.sel(small).sel(origin=small["district"])
+    rates["destination_share"] /= rates["destination_share"].sum("district")
+    future = project(start.sel(small), rates)
+    for days in ((None, None), ("2021-03-31", "2023-03-31")):
+        told = ledger(future, *days)
+        change = (
+            told["births"] - told["deaths"] + told["external"] + told["internal"]
+            + told["adjustment"]
+        )  # fmt: skip
+        np.testing.assert_allclose(told["base"] + change, told["end"], rtol=1e-12)
+        assert abs(told["internal"].sum()) < 1e-8
+    assert told.attrs == {"start": "2021-03-31", "end": "2023-03-31"}
+    with pytest.raises(InputError, match=r"a stock on each of two days in order"):
+        ledger(future, "2023-03-31", "2021-03-31")
+    with pytest.raises(InputError, match=r"Choose two of 2020-03-31 … 2025-03-31"):
+        ledger(future, "1999-03-31")
