@@ -209,7 +209,8 @@ def ledger(projection: xr.Dataset, start: object = None, end: object = None) -> 
         raise InputError(
             Fault(
                 "ledger",
-                f"there must be a stock on each of two days in order, and {' to '.join(days)} is not",
+                "there must be a stock on each of two days in order, "
+                f"and {' to '.join(days)} is not",
                 f"Choose two of {dates[0]} … {dates[-1]}.",
             )
         )
