@@ -10,11 +10,14 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from popproj.cohort.books import complete_books
+from popproj.cohort.lifetable import life_table
 from popproj.config import City, load_city
 from popproj.readers.areas import Areas, areas_table, assign, read_areas
 from popproj.readers.flows import Events, add_flows, closing_gap, moves_by_cell
 from popproj.readers.register import read_register
 from popproj.schema import UNASSIGNED, InputError, time_coordinate
+from tests.registers import standard
 
 AGES = 6
 KINDS = 6
@@ -226,6 +229,140 @@ def test_lineage_leads_to_the_areas_of_today() -> None:
     assert gone.to_dict() == pytest.approx({"OLD": 0.6, "NEW": 0.3, "": 0.1})
 
 
+def renamed(register: xr.Dataset, seed: int, *, in_pieces: bool) -> tuple[xr.Dataset, pd.DataFrame]:
+    """Some areas under new codes from some day on, whole, in two pieces, or with a part left."""
+    rng = np.random.default_rng(seed)
+    codes = [str(c) for c in register["area"].to_numpy()]
+    people = register["population"].to_numpy()
+    days = register["count_date"].to_numpy()
+    later = np.repeat(people, 3, axis=-1)
+    later[..., 1::3] = later[..., 2::3] = 0
+    rows = []
+    for i, code in enumerate(codes):
+        new = days[rng.integers(1, len(days))]
+        after = days >= new
+        kind = rng.choice(["stays", "renamed", *(["divided", "keeps a part"] if in_pieces else [])])
+        shares = {
+            "stays": (1, 0, 0),
+            "renamed": (0, 1, 0),
+            "divided": (0, 0.25, 0.75),
+            "keeps a part": (0.5, 0.5, 0),
+        }[str(kind)]
+        for k, share in enumerate(shares):
+            later[after, ..., 3 * i + k] = people[after, ..., i] * share
+            if kind != "stays" and share:
+                rows.append((code, code + ("", "a", "b")[k], share, pd.Timestamp(new)))
+    every = [code + k for code in codes for k in ("", "a", "b")]
+    lineage = pd.DataFrame(rows, columns=["old_area", "new_area", "share", "date"])
+    result = xr.Dataset(
+        {"population": (("time", "sex", "age", "area"), later)},
+        coords={
+            **{k: register[k].variable for k in ("time", "count_date", "sex", "age")},
+            "area": every,
+        },
+    )
+    return result, lineage.astype({"date": "datetime64[ns]"})
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**31), st.booleans())
+def test_with_their_lineage_new_codes_are_no_migration(seed: int, in_pieces: bool) -> None:
+    """Books of towns that changed their codes are those of towns that did not."""
+    rng = np.random.default_rng(seed)
+    plain = random_register(seed, 6, 3, blank=0)[["population"]]
+    new, lineage = renamed(plain, seed, in_pieces=in_pieces)
+    homes = [f"K{d}" for d in rng.integers(0, 3, 18)]
+    if not in_pieces:
+        homes = list(np.repeat(homes[::3], 3))
+    rows = list(zip(new["area"].to_numpy(), homes, np.ones(18), strict=True))
+    # Former codes have no district of their own where nothing was left under them.
+    kept = set(lineage.loc[lineage["old_area"] == lineage["new_area"], "old_area"])
+    gone = set(lineage["old_area"]) - kept
+    areas = Areas(areas_table([r for r in rows if r[0] not in gone]), lineage)
+    districts = assign(new, areas)
+    np.testing.assert_allclose(
+        districts["population"].sum("district"), plain["population"].sum("area"), atol=1e-9
+    )
+
+    # The same towns, had they had their last codes at all times.
+    last = new["population"].isel(time=-1).sum(["sex", "age"]).to_numpy().reshape(6, 3)
+    home = {str(c): h for c, h in zip(new["area"].to_numpy(), homes, strict=True)}
+    shares = []
+    for i, code in enumerate(plain["area"].to_numpy()):
+        of_code = lineage[lineage["old_area"] == code].set_index("new_area")["share"]
+        of_code = of_code if len(of_code) else pd.Series({code: 1.0})
+        shares += [(code, home[new_code], share) for new_code, share in of_code.items()]
+        assert last[i].sum() == pytest.approx(plain["population"].isel(time=-1, area=i).sum())
+    together = pd.DataFrame(shares).groupby([0, 1])[2].sum().reset_index().to_numpy()
+    true = assign(plain, Areas(areas_table([tuple(row) for row in together])))
+    table = standard(AGES)
+    got, want = (complete_books(ds, table) for ds in (districts, true))
+    by_code = got.reindex(district=want["district"], fill_value=0.0)
+    for name in ("population", "net_migrants"):
+        np.testing.assert_allclose(by_code[name], want[name], atol=1e-9)
+
+
+def test_a_pure_renaming_without_lineage_is_told_and_with_it_is_nothing() -> None:
+    """A closed population: whatever the residual shows is the renaming's."""
+    table = standard(AGES)
+    ratio = life_table(table["mx"])["Sx"].to_numpy()
+    rng = np.random.default_rng(4)
+    people = [rng.uniform(20, 80, (2, AGES, 3))]
+    births = np.full((2, 3), 50.0)
+    for _ in range(3):
+        before = people[-1]
+        start = np.concatenate([births[:, None], before[:, :-1]], axis=1)
+        start[:, -1] += before[:, -1]
+        people.append(start * ratio[..., None])
+    closed = np.stack(people)
+    moved = np.concatenate([closed, np.zeros((4, 2, AGES, 1))], axis=-1)
+    moved[2:, ..., 3], moved[2:, ..., 1] = moved[2:, ..., 1].copy(), 0
+    register = xr.Dataset(
+        {"population": (("time", "sex", "age", "area"), moved)},
+        coords={
+            **time_coordinate([f"{2013 + i}-03-31" for i in range(4)]),
+            "sex": ["female", "male"],
+            "age": np.arange(AGES),
+            "area": ["1", "2", "3", "2a"],
+        },
+    )
+    lineage = pd.DataFrame({"old_area": ["2"], "new_area": ["2a"], "share": [1.0]})
+    rows = [("1", "A", 1.0), ("3", "B", 1.0), ("2a", "C", 1.0)]
+    books = complete_books(assign(register, Areas(areas_table(rows), lineage)), table)
+    np.testing.assert_allclose(books["net_migrants"], 0, atol=1e-9)
+    alone = assign(register, Areas(areas_table(rows)))
+    assert abs(complete_books(alone, table)["net_migrants"]).sum() > 100
+    vanished, appeared = (
+        next(n for n in alone.attrs["notes"] if text in n.what)
+        for text in ("the next count does not have", "the count before does not have")
+    )
+    assert vanished.count == round(float(moved[1, ..., 1].sum()))
+    assert appeared.count == round(float(moved[2, ..., 3].sum()))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**31))
+def test_flows_go_with_the_stocks_under_later_codes(seed: int) -> None:
+    register = random_register(seed, 5, blank=0)
+    lineage = pd.DataFrame(
+        [("001", "001", 0.5), ("001", "003", 0.5)], columns=["old_area", "new_area", "share"]
+    ).assign(date=pd.Timestamp("2015-06-01"))
+    rows = [(f"{i:03d}", f"K{i}", 1.0) for i in range(5)]
+    districts = assign(register, Areas(areas_table(rows), lineage))
+    before, after = (ds["population"].to_numpy() for ds in (register, districts))
+    np.testing.assert_array_equal(after[:2, ..., 1], before[:2, ..., 1] / 2)
+    np.testing.assert_array_equal(after[:2, ..., 3], before[:2, ..., 3] + before[:2, ..., 1] / 2)
+    np.testing.assert_array_equal(after[2], before[2])
+    for name in ("births", "births_by_mother", "deaths", "in_migrants", "out_migrants"):
+        np.testing.assert_allclose(
+            districts[name].sum("district"), register[name].sum("area"), atol=1e-9
+        )
+    np.testing.assert_allclose(closing(districts), after[1:], atol=1e-9)
+    note = next(n for n in districts.attrs["notes"] if n.where == "lineage")
+    assert note.first == "001 → 001"
+    assert note.count == round(float(before[:2, ..., 1].sum() / 2))
+
+
 def test_wards_are_those_of_most_people() -> None:
     register = random_register(1, 3, blank=0)
     register["population"][:] = np.array([1.0, 2, 4])
@@ -374,7 +511,7 @@ def test_kobes_towns_on_districts(shared_data: Path, tmp_path: Path) -> None:
     (tmp_path / "city.toml").write_text(toml, encoding="utf-8")
     city = load_city(tmp_path)
     register = read_register(city)
-    districts = assign(register, read_areas(city))
+    districts = assign(register, read_areas(city), clusters=False)
     assert districts.sizes["district"] == 165
     total = districts["population"].sum(["sex", "age", "district"])
     np.testing.assert_array_equal(total, register["population"].sum(["sex", "age", "area"]))

@@ -63,14 +63,8 @@ def read_area_table(
         if name in frame:
             found[name] = frame[name].str.strip().to_numpy(object)
     found["share"] = _read_share(frame, faults, notes)
-    days = {}
-    for name in ("valid_from", "valid_to"):
-        day = np.full(len(frame), np.datetime64("NaT"), dtype="datetime64[D]")
-        if name in frame:
-            day = column(frame, name, DATE, faults, notes, required=False)
-        # 9999-12-31 and the like are ways to write "no limit".
-        limit = (day > np.datetime64("2200-01-01")) | (day < np.datetime64("1800-01-01"))
-        found[name] = days[name] = np.where(limit, np.datetime64("NaT"), day)
+    days = {n: _read_days(frame, n, faults, notes) for n in ("valid_from", "valid_to")}
+    found |= days
     faults += row_faults(
         frame, "area", found["area"] == "", "must be given", "Fill it in, or take the row out."
     )
@@ -92,6 +86,18 @@ def read_area_table(
     if not faults:
         faults += _share_faults(frame, table)
     return table
+
+
+def _read_days(
+    frame: pd.DataFrame, name: str, faults: list[Fault], notes: list[Note]
+) -> NDArray[np.datetime64]:
+    """Days of a column; NaT where none is given, or no limit."""
+    if name not in frame:
+        return np.full(len(frame), np.datetime64("NaT"), dtype="datetime64[ns]")
+    day = column(frame, name, DATE, faults, notes, required=False)
+    # 9999-12-31 and the like are ways to write "no limit".
+    limit = (day > np.datetime64("2200-01-01")) | (day < np.datetime64("1800-01-01"))
+    return np.asarray(np.where(limit, np.datetime64("NaT"), day).astype("datetime64[ns]"))
 
 
 def _read_share(frame: pd.DataFrame, faults: list[Fault], notes: list[Note]) -> Floats:
@@ -156,7 +162,7 @@ def _share_faults(frame: pd.DataFrame, table: pd.DataFrame) -> list[Fault]:
 def read_lineage(
     section: LineageTable, city: City, faults: list[Fault], notes: list[Note]
 ) -> pd.DataFrame:
-    """Read where the people of former areas live now: old_area, new_area, share."""
+    """Read where the people of areas live under later codes: old_area, new_area, share, date."""
     frame = open_table(section, city.folder, need=["old_area", "new_area"])
     notes += frame.attrs["notes"]
     table = pd.DataFrame(
@@ -164,12 +170,13 @@ def read_lineage(
             "old_area": parse_code(frame["old_area"]),
             "new_area": parse_code(frame["new_area"]),
             "share": _read_share(frame, faults, notes),
+            "date": _read_days(frame, "date", faults, notes),
         }
     )
     for name in ("old_area", "new_area"):
         blank = (table[name] == "").to_numpy()
         faults += row_faults(frame, name, blank, "must be given", "Fill it in.")
-    total = table.groupby("old_area")["share"].transform("sum")
+    total = table.groupby(["old_area", "date"], dropna=False)["share"].transform("sum")
     wrong = ((total - 1).abs() > 1e-6).to_numpy()
     faults += row_faults(
         frame,

@@ -16,12 +16,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from popproj.config import City
+from popproj.readers import churn as codes_through_time
 from popproj.readers.areafiles import COLUMNS, areas_table, read_area_table, read_lineage, tidy
-from popproj.readers.flows import closing_gap, move_positions, with_move_table
-from popproj.schema import UNASSIGNED, Fault, InputError, Note, describe
+from popproj.readers.clusters import find_clusters, rebase, width_of, years_of
+from popproj.readers.flows import closing_gap, move_positions, with_move_table, year_starts_of
+from popproj.readers.mapping import (
+    Mapping,
+    blank_notes,
+    mapping_of,
+    merging_notes,
+    names_of,
+    unassigned_notes,
+)
+from popproj.schema import Fault, InputError, Note, describe
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,14 +45,16 @@ class Areas:
         are valid on one day have shares that sum to 1; an empty district means none. No rows at
         all: each area is a district of its own.
     lineage
-        Columns old_area, new_area, share: where the people of areas that are no more live now.
+        Columns old_area, new_area, share [1], date: where the people of an area live under later
+        codes, and the first day of these (NaT: not told). An area that goes on and gives a part
+        away has a row for what it keeps: itself, with its share.
     notes
         What was interpreted while reading.
     """
 
     table: pd.DataFrame
     lineage: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=["old_area", "new_area", "share"])
+        default_factory=lambda: pd.DataFrame(columns=["old_area", "new_area", "share", "date"])
     )
     notes: tuple[Note, ...] = ()
 
@@ -71,6 +82,10 @@ class Areas:
     def _heirs(self, now: pd.DataFrame) -> pd.DataFrame:
         """Rows of areas that are no more, through the areas that their people live in now."""
         line = self.lineage[~self.lineage["old_area"].isin(now["area"])]
+        if "date" in line:
+            last = line.groupby("old_area")["date"].transform("max")
+            line = line[last.isna() | (line["date"] == last)]
+        line = line[["old_area", "new_area", "share"]]
         if line.empty:
             return now.iloc[:0]
         found = []
@@ -162,70 +177,101 @@ def read_areas(city: City) -> Areas:
     return given if lineage is None else replace(given, lineage=lineage)
 
 
+# ---- codes that come and go -------------------------------------------------------------------
+
+
+def churn(
+    register: xr.Dataset, areas: Areas, *, at: datetime.date | np.datetime64 | None = None
+) -> pd.DataFrame:
+    """People in codes that vanish or appear between two counts, by district.
+
+    Parameters
+    ----------
+    register
+        Dataset with dim ``area``.
+    areas
+        From :func:`read_areas`. Codes of its lineage are known, and not counted.
+    at
+        Day whose districts are taken. Default: the last day of the count.
+
+    Returns
+    -------
+    DataFrame
+        One row for each district and step between two counts in which any code comes or goes:
+        ``district``; ``year`` of the later count; ``from``, ``to`` (count dates); ``vanish``,
+        people at the first count in codes that have none at the second, ``appear`` the other way
+        round [people]; ``vanish_withheld``, ``appear_withheld``, the part of them whose codes are
+        there and blank (秘匿); ``people_before``, in the whole district; ``net_share`` = (appear −
+        vanish) / people before.
+
+    Examples
+    --------
+    >>> from popproj.schema import time_coordinate
+    >>> people = [[[[50.0, 40.0, 0.0]]], [[[51.0, 0.0, 42.0]]]]
+    >>> register = xr.Dataset(
+    ...     {"population": (("time", "sex", "age", "area"), people)},
+    ...     coords={**time_coordinate(["2016-03-31", "2017-03-31"]), "area": ["1", "2", "3"]},
+    ... )
+    >>> areas = Areas(areas_table([("1", "K01", 1.0), ("2", "K01", 1.0), ("3", "K02", 1.0)]))
+    >>> churn(register, areas)[["district", "year", "vanish", "appear", "people_before"]]
+      district  year  vanish  appear  people_before
+    0      K01  2017    40.0     0.0           90.0
+    1      K02  2017     0.0    42.0            0.0
+    """
+    mapping = mapping_of(_rows(register, areas, at), register.indexes["area"])
+    found = codes_through_time.turnover(register, areas.lineage)
+    table = codes_through_time.by_group(register, found, mapping.member(register.sizes["area"]))
+    table.insert(0, "district", mapping.districts[table.pop("group").to_numpy()])
+    return table
+
+
+def _rows(
+    register: xr.Dataset, areas: Areas, at: datetime.date | np.datetime64 | None
+) -> pd.DataFrame:
+    """The areas' rows of one day, by default of the last count."""
+    codes = register.indexes["area"]
+    if not len(areas.table):
+        rows = areas_table([(code, code, 1.0) for code in codes])
+        if "area_name" in register.coords:
+            rows["district_name"] = register["area_name"].to_numpy().astype(object)
+        return rows
+    rows = areas.on(register["count_date"].to_numpy().max() if at is None else at)
+    if not codes.isin(rows["area"]).any():
+        raise InputError(
+            Fault(
+                "areas",
+                "the areas must be those of the population, and none is: "
+                f"{rows['area'].iloc[0]!r} here, {codes[0]!r} there",
+                'Name the column that holds the population\'s codes: columns = { area = "…" }.',
+            )
+        )
+    return rows
+
+
 # ---- from areas to districts ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Mapping:
-    """Rows of area (position), district (position) and share, by district."""
-
-    districts: NDArray[np.object_]
-    area: Ints
-    district: Ints
-    share: Floats
-
-    def sums(self, values: Floats) -> Floats:
-        """Sum the last dim, areas, to districts; blank areas count as nothing."""
-        total = np.zeros((*values.shape[:-1], len(self.districts)))
-        if self.area.size:
-            present, first = np.unique(self.district, return_index=True)
-            parts = np.nan_to_num(values[..., self.area])
-            parts *= self.share
-            total[..., present] = np.add.reduceat(parts, first, axis=-1)
-        # A slice without any figure is not known, rather than nobody.
-        total[np.isnan(values).all(axis=-1)] = np.nan
-        return total
-
-    def marks(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Join the marks of a district's areas, bit by bit."""
-        joined = np.zeros((*values.shape[:-1], len(self.districts)), dtype=values.dtype)
-        if self.area.size:
-            present, first = np.unique(self.district, return_index=True)
-            of_rows = values[..., self.area]
-            joined[..., present] = np.bitwise_or.reduceat(of_rows, first, axis=-1)
-        return joined
-
-
-def _mapping(rows: pd.DataFrame, areas: pd.Index) -> _Mapping:
-    rows = rows[["area", "district", "share"]].copy()
-    lost = areas[~areas.isin(rows["area"])]
-    rows = pd.concat([rows, pd.DataFrame({"area": lost, "district": UNASSIGNED, "share": 1.0})])
-    rows["district"] = rows["district"].replace("", UNASSIGNED)
-    known = areas.get_indexer(pd.Index(rows["area"]))
-    codes = sorted(set(rows["district"]) - {UNASSIGNED})
-    if (known[rows["district"].to_numpy() == UNASSIGNED] >= 0).any():
-        codes.append(UNASSIGNED)
-    rows, known = rows[known >= 0], known[known >= 0]
-    district = pd.Index(codes).get_indexer(pd.Index(rows["district"]))
-    order = np.lexsort((known, district))
-    return _Mapping(
-        np.array(codes, dtype=object),
-        known[order],
-        district[order],
-        rows["share"].to_numpy(dtype=float)[order],
-    )
-
-
 def assign(
-    register: xr.Dataset, areas: Areas, *, at: datetime.date | np.datetime64 | None = None
+    register: xr.Dataset,
+    areas: Areas,
+    *,
+    at: datetime.date | np.datetime64 | None = None,
+    clusters: bool = True,
 ) -> xr.Dataset:
     """Put a register of areas on districts.
 
     All years are counted in the districts of one day, so that a change of boundaries does not look
-    like migration. An area divided between districts gives each its share of every cell. Areas
-    whose figures are blank count as nothing: their people stand in the neighbour they were merged
-    with. The adjustment is taken anew from the districts' books, so a town that is blank in one
-    year and not in the next leaves no trace where the neighbour lies in the same district.
+    like migration. An area divided between districts gives each its share of every cell. The
+    adjustment is taken anew from the districts' books.
+
+    Areas whose figures are blank count as nothing: their people stand in the neighbour they were
+    merged with. Where a town is blank on some days and not on others, and the neighbour lies in
+    another district, the other days are brought to the merging of the last count up to `at`, whose
+    own figures never change (:mod:`popproj.readers.clusters`): people of a town that is blank then
+    are added to the neighbour that has them then, exactly; people of a town that is counted then
+    are taken out of the neighbour that had them, by an estimate. The sum of the towns concerned
+    stays as it is at every age, and notes say who was moved, when and where. Events stay where they
+    were registered.
 
     Parameters
     ----------
@@ -235,6 +281,8 @@ def assign(
         From :func:`read_areas`.
     at
         Day whose districts are taken. Default: the last day of the count.
+    clusters
+        Whether towns that are blank on some days only are brought to the merging of one day.
 
     Returns
     -------
@@ -265,22 +313,14 @@ def assign(
     unassigned    9.0
     Name: population, dtype: float64
     """
-    codes = register.indexes["area"]
+    rows = _rows(register, areas, at)
     day = register["count_date"].to_numpy().max() if at is None else np.datetime64(at)
-    rows = areas.on(day)
-    if not len(areas.table):
-        rows = areas_table([(code, code, 1.0) for code in codes])
-    elif not codes.isin(rows["area"]).any():
-        raise InputError(
-            Fault(
-                "areas",
-                "the areas must be those of the population, and none is: "
-                f"{rows['area'].iloc[0]!r} here, {codes[0]!r} there",
-                'Name the column that holds the population\'s codes: columns = { area = "…" }.',
-            )
-        )
-    mapping = _mapping(rows, codes)
+    mapping = mapping_of(rows, register.indexes["area"])
     notes: list[Note] = list(areas.notes)
+    notes += _code_notes(register, areas)
+    register = _under_later_codes(register, areas.lineage, notes)
+    if clusters:
+        register = _on_one_merging(register, mapping, day, notes)
 
     result = register.drop_vars(
         [
@@ -290,7 +330,7 @@ def assign(
         ]
     ).assign_coords(district=mapping.districts)
     for name, array in register.variables.items():
-        if "area" not in array.dims or name in ("area", "adjustment"):
+        if "area" not in array.dims or name in ("area", "adjustment", "listed"):
             continue
         values = array.to_numpy()
         dims = tuple("district" if d == "area" else d for d in array.dims)
@@ -305,20 +345,113 @@ def assign(
             result = result.assign_coords({str(name): variable})
         else:
             result[str(name)] = variable
-    result = result.assign_coords(_names(register, areas, rows, mapping, notes))
+    result = result.assign_coords(names_of(register, rows, mapping, notes))
     moves = None
     if "move_count" in register:
         result, moves = _moves(register, result, mapping, notes)
     if "adjustment" in register:
         result["adjustment"] = closing_gap(result, moves)
-    notes += _unassigned_notes(register, result, mapping)
-    notes += _blank_notes(register, mapping)
+    notes += unassigned_notes(register, result, mapping)
+    notes += blank_notes(register, mapping)
     result.attrs["notes"] = tuple(dict.fromkeys((*register.attrs.get("notes", ()), *notes)))
     return describe(result)
 
 
+def _code_notes(register: xr.Dataset, areas: Areas) -> list[Note]:
+    """Codes that come and go, and what looks like a renaming among them."""
+    found = codes_through_time.turnover(register, areas.lineage)
+    notes = codes_through_time.turnover_notes(register, found)
+    alike = codes_through_time.renamings(register, areas.lineage)
+    return notes + codes_through_time.renaming_notes(register, alike)
+
+
+def _under_later_codes(
+    register: xr.Dataset, lineage: pd.DataFrame, notes: list[Note]
+) -> xr.Dataset:
+    """Count people before each dated change of codes under the codes after it.
+
+    Needed where an area goes on after it gave a part away, or changed more than once: the districts
+    of its code of today say nothing of the part. Moves keep the codes they were registered under.
+    """
+    codes = register.indexes["area"]
+    if "date" not in lineage or not lineage["date"].notna().any():
+        return register
+    dated = lineage[lineage["date"].notna()].sort_values("date", kind="stable")
+    # Where a later code has no row anywhere, its district follows from the table alone.
+    known = dated["new_area"].isin(codes).groupby([dated["old_area"], dated["date"]])
+    dated = dated[known.transform("all") & dated["old_area"].isin(codes)]
+    if dated.empty:
+        return register
+    counts = register["count_date"].to_numpy()
+    starts = np.zeros(0, dtype="datetime64[ns]")
+    if "year" in register.dims:
+        starts = year_starts_of(register, register["year"].to_numpy())
+    changed: dict[str, xr.DataArray] = {}
+    people = 0.0
+    for name, array in register.data_vars.items():
+        along = next((d for d in ("time", "year") if d in array.dims), None)
+        if along is None or "area" not in array.dims or array.dtype.kind != "f":
+            continue
+        array = array.transpose(along, ..., "area")
+        values = array.to_numpy().copy()
+        for day in np.unique(dated["date"].to_numpy()):
+            change = dated[dated["date"] == day]
+            # Flows go with the stock at the start of their year.
+            earlier = counts < day if along == "time" else starts <= day
+            old = codes.get_indexer(pd.Index(change["old_area"]))
+            new = codes.get_indexer(pd.Index(change["new_area"]))
+            before = values[earlier]
+            given = before[..., old] * change["share"].to_numpy()
+            after = before.copy()
+            # A withheld area has nothing to pass on, and stays withheld.
+            after[..., old] = np.where(np.isnan(before[..., old]), np.nan, 0.0)
+            for i, area in enumerate(new):
+                has = ~np.isnan(given[..., i])
+                after[..., area] = np.where(
+                    has, np.nan_to_num(after[..., area]) + given[..., i], after[..., area]
+                )
+            values[earlier] = after
+            if name == "population":
+                people += float(np.nansum(given[..., old != new]))
+        changed[str(name)] = array.copy(data=values).transpose(*register[name].dims)
+    notes.append(
+        Note(
+            "lineage",
+            "people of earlier counts were put under the later codes of their areas, over all"
+            f" counts before {', '.join(str(d)[:10] for d in dated['date'].unique()[:5])}",
+            round(people),
+            f"{dated['old_area'].iloc[0]} → {dated['new_area'].iloc[0]}",
+        )
+    )
+    return register.assign(changed)
+
+
+def _on_one_merging(
+    register: xr.Dataset, mapping: Mapping, day: np.datetime64, notes: list[Note]
+) -> xr.Dataset:
+    """Bring all counts to the towns that were merged at one of them."""
+    found = find_clusters(register)
+    if not len(found):
+        return register
+    across = found.only(mapping.across(found))
+    days = register["count_date"].to_numpy()
+    until = np.flatnonzero(days <= day)
+    reference = int(until[days[until].argmax()] if until.size else days.argmin())
+    population = register["population"].transpose("time", "sex", "age", "area")
+    years = years_of(register)
+    people, moved = rebase(population.to_numpy(), across, reference, years, width_of(population))
+    notes += merging_notes(register, mapping, found, across, moved, reference)
+    register = register.assign(population=population.copy(data=people))
+    if "population_by_sex" in register:
+        by_sex = register["population_by_sex"].transpose("time", "sex_margin", "area")
+        one_age = by_sex.to_numpy()[:, :, None]
+        by_sex = by_sex.copy(data=rebase(one_age, across, reference, years)[0][:, :, 0])
+        register = register.assign(population_by_sex=by_sex)
+    return register
+
+
 def _moves(
-    register: xr.Dataset, result: xr.Dataset, mapping: _Mapping, notes: list[Note]
+    register: xr.Dataset, result: xr.Dataset, mapping: Mapping, notes: list[Note]
 ) -> tuple[xr.Dataset, tuple[xr.DataArray, xr.DataArray]]:
     """Moves between districts: each move divided as its two areas are."""
     count = register["move_count"].to_numpy()
@@ -350,133 +483,3 @@ def _moves(
     far = ~inside
     place = (*(c[move][far] for c in cell), left[far], reached[far])
     return with_move_table(result, place, count[far])
-
-
-def _names(
-    register: xr.Dataset,
-    areas: Areas,
-    rows: pd.DataFrame,
-    mapping: _Mapping,
-    notes: list[Note],
-) -> dict[str, Any]:
-    """Coordinates that name the districts and their wards."""
-    codes = register.indexes["area"]
-    given = rows[rows["district_name"] != ""].groupby("district")["district_name"]
-    several = given.nunique()
-    if (several > 1).any():
-        code = several.index[several > 1][0]
-        names = ", ".join(given.get_group(code).unique()[:3])
-        notes.append(
-            Note(
-                "areas",
-                "districts with more than one name: the first is taken",
-                int((several > 1).sum()),
-                f"{code}: {names}",
-            )
-        )
-    districts = pd.Index(mapping.districts)
-    name = given.first().reindex(districts)
-    if not len(areas.table) and "area_name" in register.coords:
-        name = pd.Series(register["area_name"].to_numpy().astype(object), codes).reindex(districts)
-    name = name.where(name.notna() & (name != ""), districts.to_series())
-    coords = {"district_name": ("district", name.to_numpy(object))}
-    wards = _wards(register, rows)
-    if wards is None:
-        return coords
-    # The ward with most people at the last count.
-    latest = int(np.argmax(register["time"].to_numpy()))
-    people = np.nan_to_num(register["population"].isel(time=latest).to_numpy())
-    people = people.sum(axis=tuple(range(people.ndim - 1)))
-    frame = pd.DataFrame(
-        {
-            "district": mapping.district,
-            "ward": wards["ward"].to_numpy()[mapping.area],
-            # Without people the areas themselves are counted.
-            "people": people[mapping.area] * mapping.share + 1e-6,
-        }
-    )
-    frame = frame[(frame["ward"] != "") & (districts[frame["district"]] != UNASSIGNED)]
-    sums = frame.groupby(["district", "ward"])["people"].sum().reset_index()
-    sums = sums.sort_values(["district", "people", "ward"], ascending=[True, False, True])
-    most = sums.drop_duplicates("district").set_index("district")["ward"]
-    ward = most.reindex(range(len(districts))).fillna("").to_numpy(object)
-    double = sums[sums.duplicated("district")]
-    if len(double):
-        first = int(double["district"].iloc[0])
-        notes.append(
-            Note(
-                "areas",
-                "districts in more than one ward: counted in the ward where most of their people"
-                " live; people in the other wards",
-                round(float(double["people"].sum())),
-                f"{districts[first]}: {', '.join(sums.loc[sums['district'] == first, 'ward'])}",
-            )
-        )
-    titles = wards[wards["ward"] != ""].drop_duplicates("ward").set_index("ward")["ward_name"]
-    coords["ward"] = ("district", ward)
-    coords["ward_name"] = ("district", titles.reindex(ward).fillna("").to_numpy(object))
-    return coords
-
-
-def _wards(register: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame | None:
-    """Ward of each area of the register: the areas' table first, then what the register says."""
-    codes = register.indexes["area"]
-    table = rows.drop_duplicates("area").set_index("area").reindex(codes)
-    found = pd.DataFrame({c: table[c].fillna("").astype(object) for c in ("ward", "ward_name")})
-    for name in ("ward", "ward_name"):
-        if name in register.coords and register[name].dims == ("area",):
-            own = pd.Series(register[name].to_numpy().astype(object), codes)
-            found[name] = found[name].where(found[name] != "", own)
-    return found if (found["ward"] != "").any() else None
-
-
-def _unassigned_notes(register: xr.Dataset, result: xr.Dataset, mapping: _Mapping) -> list[Note]:
-    """How many people have no district, when, and where most of them live."""
-    if UNASSIGNED not in mapping.districts:
-        return []
-    lost = mapping.district == len(mapping.districts) - 1
-    people = result["population"].to_numpy()
-    people = np.nan_to_num(people).sum(axis=(1, 2))
-    days = [str(d)[:10] for d in result["count_date"].to_numpy()]
-    each = ", ".join(
-        f"{day} {row[-1]:,.0f} ({row[-1] / max(row.sum(), 1):.2%})"
-        for day, row in zip(days, people, strict=True)
-    )
-    latest = int(np.argmax(result["time"].to_numpy()))
-    there = np.nan_to_num(register["population"].isel(time=latest).to_numpy()).sum(axis=(0, 1))
-    weight = there[mapping.area] * mapping.share * lost
-    top = [i for i in np.argsort(-weight, kind="stable")[:3] if weight[i] > 0]
-    names = register["area_name" if "area_name" in register.coords else "area"].to_numpy()
-    most = ", ".join(f"{names[mapping.area[i]]} {weight[i]:,.0f}" for i in top)
-    return [
-        Note(
-            "areas",
-            f"people in areas without a district stand in {UNASSIGNED!r}: {each}",
-            float(people[latest, -1]),
-            most,
-        )
-    ]
-
-
-def _blank_notes(register: xr.Dataset, mapping: _Mapping) -> list[Note]:
-    """Districts of which no area has figures at a count where others have."""
-    blank = np.isnan(register["population"].to_numpy()).all(axis=(1, 2))
-    some = mapping.area.size > 0 and not blank.all()
-    if not some:
-        return []
-    count = len(mapping.districts)
-    known = np.array([np.bincount(mapping.district, ~b[mapping.area], count) for b in blank])
-    has_areas = np.bincount(mapping.district, minlength=count) > 0
-    empty = (known == 0) & has_areas & ~blank.all(axis=1, keepdims=True)
-    if not empty.any():
-        return []
-    t, d = np.argwhere(empty)[0]
-    day = str(register["count_date"].to_numpy()[t])[:10]
-    return [
-        Note(
-            "areas",
-            "districts whose areas are all blank at a count: counted as nobody there",
-            int(empty.sum()),
-            f"{mapping.districts[d]} on {day}",
-        )
-    ]

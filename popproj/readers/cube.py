@@ -128,6 +128,8 @@ class Block:
         together.
     notes
         What was interpreted.
+    listed
+        Dims (date, area): place of the area's first row in the table; NaN where it has none.
     """
 
     where: str
@@ -139,6 +141,7 @@ class Block:
     present: Bools
     by_sex: Floats | None
     notes: tuple[Note, ...]
+    listed: Floats
 
 
 def pivot(listing: Listing) -> Block:
@@ -178,6 +181,9 @@ def pivot(listing: Listing) -> Block:
     given = (np.bincount(flat, minlength=size) > 0).reshape(shape)[:, :, :n_groups]
     present = np.zeros((len(dates), len(codes)), dtype=bool)
     present[date_of[own_row], area_of[own_row]] = True
+    listed = np.full(present.shape, np.nan)
+    rows = np.flatnonzero(own_row)[::-1]
+    listed[date_of[rows], area_of[rows]] = rows
     is_blank = present & ~given.any(axis=(1, 2))
 
     faults = [*_repeated(listing, row, times)]
@@ -210,6 +216,7 @@ def pivot(listing: Listing) -> Block:
         present=present,
         by_sex=by_sex,
         notes=tuple(listing.notes),
+        listed=listed,
     )
 
 
@@ -224,6 +231,7 @@ def sum_by_ward(block: Block) -> Block:
         people=block.people @ member,
         present=(block.present @ member) > 0,
         by_sex=None,
+        listed=block.listed[:, first],
     )
 
 

@@ -159,7 +159,11 @@ def _residents_and_counts(city: City) -> xr.Dataset:
     register = counts.drop_vars("count_date").reindex(time=time["time"])
     register = register.assign_coords(count_date=time["count_date"])
     register["population"] = xr.concat(
-        [counts["population"].drop_vars("count_date"), people.drop_vars("count_date")], dim="time"
+        [
+            counts["population"].drop_vars(["count_date", "listed"]),
+            people.drop_vars("count_date"),
+        ],
+        dim="time",
     ).transpose("time", "sex", "age", "area")
     return with_notes(register, records.attrs["notes"]).sortby("time")
 

@@ -39,9 +39,11 @@ def read_stocks(city: City) -> xr.Dataset:
         - ``ward_population`` (time, sex_margin, age_margin, ward_margin) [people], on the same
           days; NaN on days without a table.
 
-        Coordinates ``area_name``, and where known ``ward`` and ``ward_name`` (area); ``age_width``
-        (age), ``age_margin_width`` (age_margin) where groups are wider than a year or end below
-        the open age: 0 is open. ``attrs``: ``open_age``, where the open group starts; ``notes``.
+        Coordinates ``area_name``, and where known ``ward`` and ``ward_name`` (area); ``listed``
+        (time, area), the place of the area's row among those of its day, NaN where it has none;
+        ``age_width`` (age), ``age_margin_width`` (age_margin) where groups are wider than a year or
+        end below the open age: 0 is open. ``attrs``: ``open_age``, where the open group starts;
+        ``notes``.
 
     Raises
     ------
@@ -127,6 +129,7 @@ def _on(block: Block, days: np.ndarray) -> Block:
         dates=block.dates[keep],
         people=block.people[keep],
         present=block.present[keep],
+        listed=block.listed[keep],
         by_sex=None if block.by_sex is None else block.by_sex[keep],
     )
 
@@ -192,6 +195,8 @@ def _assemble(blocks: Sequence[Block], name: str, open_age: int, notes: list[Not
     filled = np.zeros((len(dates), len(sexes), len(codes)), dtype=bool)
     has_margins = sexes == ("total",) and any(b.by_sex is not None for b in blocks)
     by_sex = np.full((len(dates), 2, len(codes)), np.nan)
+    listed = np.full((len(dates), len(codes)), np.nan)
+    rows_before = 0.0
     faults = []
     for block in blocks:
         d = np.searchsorted(dates, block.dates)
@@ -215,6 +220,10 @@ def _assemble(blocks: Sequence[Block], name: str, open_age: int, notes: list[Not
         filled[here] |= block.present[:, None]
         cube = np.ix_(d, s, np.arange(len(groups)), a)
         people[cube] = np.where(block.present[:, None, None], _grouped(block, groups), people[cube])
+        # The order of the rows, one table after the other.
+        place = np.ix_(d, a)
+        listed[place] = np.where(np.isnan(block.listed), listed[place], block.listed + rows_before)
+        rows_before += float(np.nan_to_num(block.listed).max(initial=0)) + 1
         if has_margins and block.by_sex is not None:
             margin = np.ix_(d, np.arange(2), a)
             by_sex[margin] = np.where(block.present[:, None], block.by_sex, by_sex[margin])
@@ -239,6 +248,7 @@ def _assemble(blocks: Sequence[Block], name: str, open_age: int, notes: list[Not
             "age": ages,
             "area": codes.astype(object),
             "area_name": ("area", about["name"].to_numpy(object)),
+            **({"listed": (("time", "area"), _ranks(listed))} if name == "population" else {}),
         },
     )
     if not (widths[:-1] == 1).all() or ages[-1] != open_age:
@@ -250,6 +260,11 @@ def _assemble(blocks: Sequence[Block], name: str, open_age: int, notes: list[Not
         dataset["population_by_sex"] = (("time", "sex_margin", "area"), by_sex)
         dataset = dataset.assign_coords(sex_margin=np.array(SEXES, dtype=object))
     return dataset
+
+
+def _ranks(places: Floats) -> Floats:
+    """Places of the rows of each day as 1, 2, 3, …, whatever stands between them."""
+    return pd.DataFrame(places.T).rank().to_numpy().T
 
 
 def _sexes(blocks: Sequence[Block]) -> tuple[str, ...]:
