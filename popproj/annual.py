@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -14,16 +14,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from popproj import __version__, schema
+from popproj import __version__, evaluation, schema
 from popproj.cohort.books import complete_books
+from popproj.cohort.cohort_ratios import TrendParameters
 from popproj.cohort.rates import derive_rates
+from popproj.cohort.simple import RIVALS
 from popproj.cohort.split import split
+from popproj.cohort.trend import stock_rates
 from popproj.config import BASELINE, City, Scenario, Table
 from popproj.geo.districts import Districts, match, read_districts
 from popproj.projection import project, with_past
 from popproj.readers.areas import assign, read_areas
 from popproj.readers.register import read_register
 from popproj.readers.standard import read_standard
+from popproj.readers.stocks import read_stocks
 from popproj.scenarios import future_rates
 from popproj.schema import Fault, InputError, Note
 
@@ -188,6 +192,88 @@ def run(
         else marks.sel(time=jump_off["time"]).reset_coords(drop=True)
     )
     return Run(given, _signed(past, given), _signed(projection, given))
+
+
+def table_stocks(path: Path) -> xr.Dataset:
+    """Stocks of one tidy table (``date, area, sex, age, count``), to backtest on."""
+    table = {"files": (path.name,)}
+    given = {"name": path.stem, "folder": path.parent, "population": (table,)}
+    return read_stocks(City.model_validate(given))
+
+
+def city_stocks(city: City, progress: Progress = _silent) -> xr.Dataset:
+    """Stocks of a city's districts, every count, to backtest on."""
+    register = read(city, progress).register
+    stocks = register[["population"]].drop_sel(district=schema.UNASSIGNED, errors="ignore")
+    return stocks.rename(district="area")
+
+
+def forecast(
+    population: xr.DataArray,
+    horizons: Sequence[int],
+    parameters: TrendParameters | None = None,
+) -> xr.DataArray:
+    """People some years on, by the ages of the data, from yearly stocks alone.
+
+    Parameters
+    ----------
+    population, parameters
+        As in :func:`popproj.cohort.trend.stock_rates`.
+    horizons
+        Years after the launch.
+
+    Returns
+    -------
+    DataArray
+        People ``(horizon, age, area)``, sexes together; NaN for areas that are blank at the launch.
+
+    Raises
+    ------
+    InputError
+        As :func:`popproj.cohort.trend.stock_rates`.
+    """
+    jump_off, rates = stock_rates(population, max(horizons), parameters)
+    people = project(jump_off, rates)["population"].sum("sex").isel(time=list(horizons))
+    lower = population["age"].to_numpy()
+    single = people.transpose("time", "age", "district").to_numpy()
+    grouped = np.add.reduceat(single, lower, axis=1)
+    result = xr.DataArray(
+        grouped,
+        dims=("horizon", "age", "area"),
+        coords={
+            "horizon": np.asarray(horizons, dtype=np.int64),
+            "age": lower,
+            "area": people["district"].to_numpy(),
+        },
+        name="population",
+        attrs={"units": "people", "long_name": "projected residents"},
+    )
+    labels = population["area"].to_numpy()
+    return result.reindex(area=labels.astype(str)).assign_coords(area=labels)
+
+
+def backtest(
+    stocks: xr.Dataset,
+    launches: Iterable[int],
+    horizons: Iterable[int],
+    groups: Iterable[str] | None = None,
+    *,
+    min_population: float = evaluation.MIN_POPULATION,
+    progress: Progress = _silent,
+) -> xr.Dataset:
+    """Forecasts of popproj from stocks alone and of the simple methods, from past launches.
+
+    See `popproj.evaluation.backtest`.
+    """
+    return evaluation.backtest(
+        stocks,
+        launches,
+        horizons,
+        groups,
+        {"popproj": forecast, **RIVALS},
+        min_population=min_population,
+        progress=progress,
+    )
 
 
 def _scenario(city: City, name: str | None) -> tuple[str, Scenario]:

@@ -231,6 +231,82 @@ def sample(out: Path, full: bool, seed: int, records: bool) -> None:
     click.echo(f"\nNext: popproj check {out}")
 
 
+class _SeveralNumbers(click.Command):
+    """A command whose options take several numbers: --launch 2007 2012, or 2007,2012."""
+
+    several = ("--launch", "--horizon")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        option = ""
+        for word in args:
+            name, equals, value = word.partition("=")
+            numbers = (value if equals else word).replace(",", " ").split()
+            if name in self.several:
+                option = name
+            elif word.startswith("-") or not all(n.isdecimal() for n in numbers):
+                option = ""
+            if not option:
+                spread.append(word)
+            elif equals or word != option:
+                spread += [part for n in numbers for part in (option, n)]
+        return super().parse_args(ctx, spread)
+
+
+@cli.command(cls=_SeveralNumbers)
+@click.argument("city", required=False, type=_EXISTING)
+@click.option("--population", "table", type=_EXISTING, help="A stock table instead of a CITY.")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder that the file names in CITY are relative to.")  # fmt: skip
+@click.option("--launch", "launches", type=int, multiple=True, required=True, metavar="YEAR...",
+              help="Years from whose last count to forecast.")  # fmt: skip
+@click.option("--horizon", "horizons", type=int, multiple=True, required=True, metavar="YEARS...",
+              help="How many years ahead.")  # fmt: skip
+@click.option("--groups", help="Age groups, as total,0-4,75+. Default: those that fit the ages.")
+@click.option("--min-population", type=float, default=500, show_default=True,
+              help="Areas of fewer people are left out.")  # fmt: skip
+@click.option("--json", "out", type=_FILE, help="File to write the scores to, as a JSON list.")
+def backtest(
+    city: Path | None,
+    table: Path | None,
+    data: Path | None,
+    launches: tuple[int, ...],
+    horizons: tuple[int, ...],
+    groups: str | None,
+    min_population: float,
+    out: Path | None,
+) -> None:
+    """Forecast from past counts, and compare with what came and with simple methods.
+
+    Of every launch only the counts up to it are seen: stocks, no events.
+    """
+    if (city is None) == (table is None):
+        raise click.UsageError("Give a CITY or --population TABLE, one of the two.")
+    from popproj import evaluation
+    from popproj.annual import backtest, city_stocks, table_stocks
+    from popproj.config import load_city
+    from popproj.publish.result import replacing
+
+    with _progress() as tell:
+        tell("reading the stocks")
+        stocks = table_stocks(table) if table else city_stocks(load_city(city or "", data), tell)
+        result = backtest(
+            stocks,
+            launches,
+            horizons,
+            None if groups is None else groups.split(","),
+            min_population=min_population,
+            progress=tell,
+        )
+    for note in result.attrs["notes"]:
+        click.echo(str(note), err=True)
+    click.echo(evaluation.text_table(result))
+    if out is not None:
+        with replacing(out) as beside:
+            beside.write_text(evaluation.to_json(evaluation.rows(result)), encoding="utf-8")
+        click.echo(f"{out} written.", err=True)
+
+
 # --- what is shown ---
 
 

@@ -15,11 +15,13 @@ LAYERS = (
     {"readers", "sample", "cohort.lifetable", "cohort.kernel"}
     | {"geo.zones", "geo.districts", "geo.cube"},
     {"cohort.conventions", "cohort.split", "cohort.simple", "cohort.raking", "cohort.moves"}
-    | {"cohort.books", "cohort.shrinkage"},
-    {"cohort.rates"},
+    | {"cohort.books", "cohort.shrinkage", "cohort.model_life_table", "cohort.waves"}
+    | {"cohort.histories"},
+    {"cohort.rates", "cohort.cohort_ratios", "cohort.trend"},
     {"scenarios"},
     {"projection"},
-    {"indicators", "schools", "evaluation"},
+    {"indicators"},
+    {"schools", "evaluation"},
     {"geo.facilities", "geo.siting"},
     {"annual"},
     {"publish"},

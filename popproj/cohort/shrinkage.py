@@ -80,8 +80,8 @@ def relative_risks(events: Array, expected: Array) -> Risks:
     Where they do differ, large ones keep their own and small ones do not:
 
     >>> expected = np.array([1000.0, 1000, 1, 1000, 1])
-    >>> relative_risks(np.array([2000.0, 500, 2, 1000, 0]), expected).mean
-    array([2.0, 0.5, 1.24, 1.0, 0.76])
+    >>> relative_risks(np.array([2000.0, 500, 2, 1000, 0]), expected).mean.round(2).tolist()
+    [2.0, 0.5, 1.24, 1.0, 0.76]
     """
     y, e = np.ravel(events), np.ravel(expected)
     seen = e > 0

@@ -548,14 +548,14 @@ def _summing_to(women: Array, people: Array, total: float) -> Array:
 def _counted_women(register: xr.Dataset, people: Array, ledger: _Ledger) -> Array:
     """Women of each area ``(time, area)`` as counted, as a share of its people; NaN: not known."""
     if "population_by_sex" not in register:
-        return np.full_like(people, np.nan)
+        return np.full(people.shape, np.nan)
     given = register["population_by_sex"].transpose("time", "sex_margin", "area")
     female, male = (given.sel(sex_margin=sex).to_numpy() for sex in SEXES)
     total = female + male
     there = ~np.isnan(total)
     what = "people by whom areas' totals by sex and by age disagree"
     ledger.compare(what, np.where(there, people, 0.0), np.where(there, total, 0.0), "all areas")
-    share = np.divide(female, total, out=np.full_like(people, np.nan), where=there & (total > 0))
+    share = np.divide(female, total, out=np.full(people.shape, np.nan), where=there & (total > 0))
     return np.where(people > 0, share * people, 0.0)
 
 
