@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calibration import recovery
+from calibration import recovery, stocks
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    text = recovery.report()
-    (HERE / "RECOVERY.md").write_text(text, encoding="utf-8")
-    print(text)
+    texts = {"RECOVERY.md": recovery.report()}
+    if stocks.data_folder().is_dir():
+        texts["STOCKS.md"] = stocks.report()
+    else:
+        print(f"no public data in {stocks.data_folder()}: STOCKS.md is left as it is")
+    for name, text in texts.items():
+        (HERE / name).write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def test_replay_from_stocks_alone(register):
     books = complete_books(stocks, standard(register.sizes["age"]))
     assert "net_migrants" in books
     tiers = json.loads(books.attrs["tiers"])
+    assert tiers.pop("stocks") == "counted by sex and single age"
     assert all(told.startswith("B") for told in tiers.values())
     assert worst_replay(books) < 1e-9
 

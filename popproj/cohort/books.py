@@ -97,7 +97,7 @@ def complete_books(
     people = population.to_numpy()
     shape = people.shape[1:]
     flows: dict[str, Array] = {}
-    tiers: dict[str, str] = {}
+    tiers = {"stocks": _how_counted(register)}
 
     def take(name: str) -> Array | None:
         if name not in register:
@@ -271,6 +271,14 @@ def _need_schedules(register: xr.Dataset, standard: xr.Dataset | None, years: Ar
         )
     if faults:
         raise InputError(faults)
+
+
+def _how_counted(register: xr.Dataset) -> str:
+    """Whether sexes and ages were counted or split, from the bits of ``split_mark``."""
+    marks = register.get("split_mark")
+    bits = 0 if marks is None else int(np.bitwise_or.reduce(marks.to_numpy(), axis=None))
+    what = [name for bit, name in ((1, "sexes"), (2, "single ages")) if bits & bit]
+    return f"C: {' and '.join(what)} split" if what else "counted by sex and single age"
 
 
 def cohorts(people: Array, births: Array) -> Array:

@@ -85,7 +85,8 @@ def read_register(city: City) -> xr.Dataset:
         ``ward_births``, ``ward_deaths`` (ward_year, ward_margin) [people]
             Yearly totals of wards; the attribute ``year_starts`` says when their years start.
 
-        ``attrs``: ``open_age``; ``year_starts`` of the events; ``notes``, what was interpreted.
+        ``attrs``: ``open_age``, up to which single years are wanted; ``year_starts`` of the
+        events; ``notes``, what was interpreted.
 
     Raises
     ------
@@ -105,7 +106,9 @@ def read_register(city: City) -> xr.Dataset:
         register = _with_events(register, city)
     if city.ward_events:
         register = _with_ward_events(register, city)
-    return describe(register.assign_attrs(open_age=int(register["age"].to_numpy()[-1])))
+    # stocks alone can be split up to the open age; events keep to the ages they were counted by
+    open_age = int(register["age"].to_numpy()[-1]) if city.events else city.open_age
+    return describe(register.assign_attrs(open_age=open_age))
 
 
 # ---- residents --------------------------------------------------------------------------------
