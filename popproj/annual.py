@@ -28,7 +28,7 @@ from popproj.readers.areas import assign, read_areas
 from popproj.readers.register import read_register
 from popproj.readers.standard import read_standard
 from popproj.readers.stocks import read_stocks
-from popproj.scenarios import future_rates
+from popproj.scenarios import future_rates, in_convention
 from popproj.schema import Fault, InputError, Note
 
 Progress = Callable[[str], None]
@@ -183,7 +183,7 @@ def run(
     jump_off = given.books["population"].isel(time=-1)
     future = future_rates(past, assumed, jump_off, horizon or city.projection.horizon)
     progress("projecting")
-    projection = project(jump_off, future.assign_attrs(convention=city.projection.convention))
+    projection = project(jump_off, in_convention(future, city.projection.convention))
     projection = with_past(projection, given.books).assign_attrs(scenario_name=name)
     marks = given.register.get("split_mark")
     projection["split_mark"] = (

@@ -358,6 +358,13 @@ def _aged(people: Array) -> Array:
     return older
 
 
+def _foreign(convention: Convention) -> tuple[str, ...]:
+    """Rates that a convention would pass over without a word."""
+    if convention.survival_ratios:
+        return ("mx", "out_rate", "move_rate", "move_repeat", "in_count", "destination_share")
+    return ("Sx",)
+
+
 def _check(jump_off: xr.DataArray, rates: xr.Dataset) -> None:
     """Refuse what the kernel could not see: labels that differ, holes, numbers out of range."""
     schema.check(jump_off.to_dataset(name="jump_off"), where="jump_off")
@@ -372,6 +379,18 @@ def _check(jump_off: xr.DataArray, rates: xr.Dataset) -> None:
                 f"attribute 'convention' must be one of {known}, and is {name!r}",
                 "Set it to the convention the rates were estimated in.",
             )
+        )
+    elif foreign := [n for n in _foreign(CONVENTIONS[name]) if n in rates]:
+        faults.append(
+            schema.Fault(
+                "rates",
+                f"the convention {name} has no use for {', '.join(foreign)}",
+                "Use popproj.scenarios.in_convention to say the rates in another convention.",
+            )
+        )
+    elif CONVENTIONS[name].survival_ratios and "Sx" not in rates:
+        faults.append(
+            schema.Fault("rates", f"the convention {name} needs Sx, and it is not there", "Add Sx.")
         )
     for coordinate in ("time", "count_date"):
         if coordinate not in jump_off.coords:

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from popproj import schema
+from popproj.cohort.conventions import CONVENTIONS, survival_from_rate
 from popproj.config import Scenario
 
 
@@ -71,6 +72,41 @@ def future_rates(
     return future
 
 
+def in_convention(rates: xr.Dataset, name: str) -> xr.Dataset:
+    """The same rates as another convention takes them.
+
+    Parameters
+    ----------
+    rates
+        Central rates of the convention ``popproj``.
+    name
+        ``"popproj"``, or ``"un_end"`` or ``"un_even"``: these take survival ratios and net
+        migrants alone, and rates that hold gross migration cannot be told so.
+
+    Raises
+    ------
+    InputError
+        If there is gross migration and the convention has no place for it.
+    """
+    if not CONVENTIONS[name].survival_ratios:
+        return rates.assign_attrs(convention=name)
+    gross = [n for n in ("out_rate", "in_count", "move_rate") if n in rates and rates[n].any()]
+    if gross:
+        raise schema.InputError(
+            schema.Fault(
+                "city.toml, projection.convention",
+                f"{name} takes net migration alone, and the register tells departures from "
+                f"arrivals ({', '.join(gross)})",
+                'Use convention = "popproj".',
+            )
+        )
+    survival = rates["mx"].copy(data=survival_from_rate(rates["mx"].to_numpy()))
+    kept = rates.drop_vars([n for n in (*_GROSS, "mx") if n in rates])
+    kept = kept.drop_dims([d for d in ("move_group", "origin") if d in kept.dims])
+    return kept.assign(Sx=survival).assign_attrs(convention=name)
+
+
+_GROSS = ("out_rate", "in_count", "move_rate", "move_repeat", "move_group_of")
 _ASSUMED = (
     "mx", "asfr", "srb", "out_rate", "in_count", "net_rate", "net_count",
     "move_rate", "move_repeat", "destination_share", "move_group_of",

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from popproj import project
 from popproj.publish.result import write_result
+from popproj.scenarios import in_convention
 from popproj.schema import InputError
 from tests import naive
 from tests.cities import SEXES, cities, jump_off
@@ -447,3 +448,25 @@ def test_refuses_shares_that_do_not_sum_to_one(simple):
     rates["move_group_of"] = ("sex", "age"), np.zeros((2, 5), dtype=int)
     with pytest.raises(InputError, match="shares of an origin must sum to one; 3 of 3"):
         project(start, rates)
+
+
+def test_refuses_rates_that_a_convention_would_pass_over(simple):
+    start, rates = simple
+    with pytest.raises(InputError, match=r"convention un_end has no use for mx"):
+        project(start, rates.assign_attrs(convention="un_end"))
+    with pytest.raises(InputError, match=r"convention un_even needs Sx"):
+        project(start, rates.drop_vars("mx").assign_attrs(convention="un_even"))
+    with pytest.raises(InputError, match=r"convention popproj has no use for Sx"):
+        project(start, rates.rename(mx="Sx"))
+
+
+def test_central_rates_said_as_survival_ratios_give_the_same_survivors(simple):
+    start, rates = simple
+    central = project(start, rates)
+    said = in_convention(rates, "un_end")
+    assert set(said) == {"Sx"}
+    ratios = project(start, said)
+    np.testing.assert_allclose(ratios["population"], central["population"], rtol=1e-12)
+    rates["out_rate"] = rates["mx"]
+    with pytest.raises(InputError, match=r"un_end takes net migration alone.*out_rate"):
+        in_convention(rates, "un_end")
