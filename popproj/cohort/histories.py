@@ -40,6 +40,33 @@ class History(NamedTuple):
         return len(self.people) - 1
 
 
+def years_before_last(population: xr.DataArray, where: str) -> NDArray[np.int64]:
+    """Whole years between each stock and the last one.
+
+    Raises
+    ------
+    InputError
+        If stocks do not lie whole years before the last one (a few days either way).
+    """
+    times = population["time"].to_numpy().astype("datetime64[D]")
+    days = (times[-1] - times) / np.timedelta64(1, "D")
+    ago = np.rint(days / 365.2425).astype(np.int64)
+    off = np.abs(days - ago * 365.2425) > 5  # 3 days either way, and a leap day or two
+    if off.any() or len(np.unique(ago)) < len(ago):
+        raise InputError(
+            Fault(
+                where,
+                "stocks must lie whole years before the last one, one for each year",
+                "Choose one day of the year.",
+                broken=max(int(off.sum()), len(ago) - len(np.unique(ago))),
+                total=len(times),
+                first=str(times[off][0]) if off.any() else "",
+                unit="times",
+            )
+        )
+    return np.asarray(ago)
+
+
 def read_history(population: xr.DataArray) -> History:
     """Yearly stocks as a plain array, and the launch by sex and single year.
 
@@ -75,22 +102,7 @@ def read_history(population: xr.DataArray) -> History:
             )
         )
     population = population.isel(area=np.flatnonzero(seen))
-    times = population["time"].to_numpy().astype("datetime64[D]")
-    days = (times[-1] - times) / np.timedelta64(1, "D")
-    ago = np.rint(days / 365.2425).astype(np.int64)
-    off = np.abs(days - ago * 365.2425) > 5
-    if off.any() or len(np.unique(ago)) < len(ago):
-        raise InputError(
-            Fault(
-                where,
-                "stocks must lie whole years before the last one, one for each year",
-                "Choose one day of the year.",
-                broken=max(int(off.sum()), len(ago) - len(np.unique(ago))),
-                total=len(times),
-                first=str(times[off][0]) if off.any() else "",
-                unit="times",
-            )
-        )
+    ago = years_before_last(population, where)
     lower = population["age"].to_numpy().astype(np.int64)
     widths = np.unique(np.diff(lower))
     if lower[0] != 0 or len(widths) != 1 or widths[0] not in (1, 5):

@@ -9,6 +9,9 @@ the year; the last age is open, and takes the last two ages of the opening popul
 There are three kinds of people in a year: *residents*, there at its start (or born in it);
 *arrivals* from outside; *movers* from another place. Which share of each dies, leaves and moves
 is decided outside, by a convention. A mover dies or leaves, but does not move a second time.
+
+The loops carry no annotations: Numba types each by the arrays it meets, and makes one version with
+moves or flows and one without, so that what is None costs nothing.
 """
 
 from __future__ import annotations

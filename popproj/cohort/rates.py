@@ -156,7 +156,9 @@ def derive_rates(
 ) -> xr.Dataset:
     """Rates of a window of years, pooled where the parameters say.
 
-    A component at level ``district`` takes each district's own events and exposure, at ``ward`` or
+    A component at level ``shrunk`` borrows strength from ward and city as far as its events leave
+    a district unsure (:mod:`popproj.cohort.shrinkage`). At level ``district`` it takes each
+    district's own events and exposure, at ``ward`` or
     ``city`` the sums of all its districts. Fertility at level ``district`` is the city's schedule
     times the district's own level (births over the births that the city's schedule expects there):
     single ages of one district have too few births. In-migration at a higher level keeps the
@@ -177,9 +179,10 @@ def derive_rates(
     -------
     xarray.Dataset
         ``mx, out_rate, move_rate, move_repeat, in_count, net_rate, asfr, srb, destination_share``
-        without a ``year`` dim; beside them the weighted yearly means of the events and exposures
-        they were made of. Attributes: ``tiers``, ``levels``, ``years``, ``reference_time`` (mean
-        date of the events), ``convention``.
+        without a ``year`` dim; standard errors ``*_se`` of the rates from counted events; beside
+        them the weighted yearly means of the events and exposures they were made of. Attributes:
+        ``tiers``, ``levels``, ``strengths`` (of the shrunk components, in expected events),
+        ``years``, ``year_weights``, ``reference_time`` (mean date of the events), ``convention``.
 
     Raises
     ------

@@ -47,6 +47,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from popproj.cohort.histories import years_before_last
 from popproj.schema import Fault, InputError
 
 Array = NDArray[np.float64]
@@ -65,8 +66,6 @@ OLD = 65
 FERTILITY = MappingProxyType({15: 0.005, 20: 0.036, 25: 0.087, 30: 0.095, 35: 0.045, 40: 0.008})
 """Shape of fertility by five-year age in a country of late and low fertility; only the relative
 sizes act, the level comes from the data."""
-DAY = np.timedelta64(1, "D")
-YEAR = 365.2425
 
 
 class _Past(NamedTuple):
@@ -380,22 +379,7 @@ def _past(population: xr.DataArray) -> _Past:
     if "sex" in population.dims:
         population = population.sum("sex", skipna=False)
     population = population.transpose("time", "age", "area").sortby("time")
-    times = population["time"].to_numpy().astype("datetime64[D]")
-    days = (times[-1] - times) / DAY
-    ago = np.rint(days / YEAR).astype(np.int64)
-    off = np.abs(days - ago * YEAR) > 5  # 3 days either way, and a leap day or two
-    if off.any() or len(np.unique(ago)) < len(ago):
-        raise InputError(
-            Fault(
-                where,
-                "stocks must lie whole years before the last one, one for each year",
-                "Choose one day of the year.",
-                broken=max(int(off.sum()), len(ago) - len(np.unique(ago))),
-                total=len(times),
-                first=str(times[off][0]) if off.any() else "",
-                unit="times",
-            )
-        )
+    ago = years_before_last(population, where)
     ages = population["age"].to_numpy().astype(np.int64)
     widths = np.unique(np.diff(ages))
     if len(widths) != 1 or ages[0] != 0:
